@@ -1,0 +1,227 @@
+/*
+ * The policy of one VM: when is it interactive, and what is in the background
+ *
+ * A state machine after vAMP (Kim et al., VEE 2013; facts in its source). It is fed with events
+ * and with the caller's clock, keeps no thread, no lock and no clock of its own, and answers with
+ * a plan. So a unit test replays a day in milliseconds, and QEMU and the
+ * companion kernel modules run the same code.
+ *
+ *   normal     nobody is served: every vCPU is neutral.
+ *   non-mixed  a user is served, nothing is in the background: neutral.
+ *   mixed      a user is served beside background work: vCPUs (tasks) that
+ *              did much in the window before the event are background, the
+ *              rest is interactive.
+ *
+ * All times: nanoseconds of one clock of the caller's, not running backwards.
+ * All functions: the caller serialises them (QEMU: main loop under the BQL).
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef VAMP_CORE_POLICY_H
+#define VAMP_CORE_POLICY_H
+
+#include "load.h"
+#include "weight.h"
+
+#define VAMP_BG_PERCENT_MIN         1
+#define VAMP_BG_PERCENT_MAX         100
+#define VAMP_BG_PERCENT_DEFAULT     50
+
+#define VAMP_MAX_PHASE_MS_MIN       100
+#define VAMP_MAX_PHASE_MS_MAX       60000
+#define VAMP_MAX_PHASE_MS_DEFAULT   5000
+
+/* A second event this soon is the rest of a double click: no new phase. */
+#define VAMP_DOUBLE_CLICK_MS        500
+
+/* Background tasks that a plan can name; more are counted, not named. */
+#define VAMP_PLAN_TASKS             64
+
+enum vamp_phase {
+    VAMP_PHASE_NORMAL,
+    VAMP_PHASE_NON_MIXED,
+    VAMP_PHASE_MIXED,
+};
+
+enum vamp_cause {
+    VAMP_CAUSE_NONE,        /* normal phase */
+    VAMP_CAUSE_INPUT,       /* a user's event */
+    VAMP_CAUSE_SOUND,       /* sound started, no user event */
+};
+
+enum vamp_class {
+    VAMP_CLASS_NEUTRAL,
+    VAMP_CLASS_INTERACTIVE,
+    VAMP_CLASS_BACKGROUND,
+};
+
+/* Why the phase is what it is; vamp_reason_text() says it in words. */
+enum vamp_reason {
+    VAMP_REASON_START,          /* no event so far */
+    VAMP_REASON_EXPIRED,        /* the phase lasted its time */
+    VAMP_REASON_LOW_LOAD,       /* the VM's load is below the threshold */
+    VAMP_REASON_NO_BACKGROUND,  /* loaded, but no single task/vCPU is above it */
+    VAMP_REASON_ALL_BUSY,       /* vCPU granularity, and every vCPU is above it */
+    VAMP_REASON_BACKGROUND,     /* mixed: there is background work */
+    VAMP_REASON_RESET,          /* vamp_policy_reset() */
+};
+
+struct vamp_config {
+    uint32_t bg_percent;        /* VAMP_BG_PERCENT_*, of one vCPU */
+    uint32_t max_phase_ms;      /* VAMP_MAX_PHASE_MS_* */
+    uint32_t period_ms;         /* VAMP_PERIOD_MS_*, a power of two */
+};
+
+/* A task of the plan: id and load (per mille of one vCPU, may exceed 1000). */
+struct vamp_task_load {
+    uint64_t task;
+    uint32_t permille;
+};
+
+struct vamp_vcpu {
+    bool present;
+    struct vamp_ring run;               /* CPU time */
+    struct vamp_ring wait;              /* run delay: potential load */
+    enum vamp_class vclass;             /* class at vCPU granularity */
+    uint64_t halt_task;                 /* task at the last halt, 0 none yet */
+};
+
+struct vamp_counters {
+    uint64_t events;                    /* input events seen */
+    uint64_t events_coalesced;          /* of them within the double-click time */
+    uint64_t phases;                    /* phases begun or restarted */
+    uint64_t phases_mixed;              /* of them mixed */
+    uint64_t phases_sound;              /* of them begun by sound */
+    uint64_t background_overflow;       /* background tasks a plan had no room for */
+};
+
+/*
+ * One VM. Public for reading (vamp-query); written by the functions below only.
+ * The storage is the caller's: vamp_policy_size() bytes, any alignment that malloc gives.
+ */
+struct vamp_policy {
+    struct vamp_config cfg;
+    uint64_t period_ns;
+
+    enum vamp_phase phase;
+    enum vamp_cause cause;
+    enum vamp_reason reason;
+    uint64_t since_ns;                  /* when the present phase state began */
+    uint64_t until_ns;                  /* when it ends; UINT64_MAX in normal */
+    bool have_event;
+    uint64_t last_event_ns;
+    bool sound;
+
+    bool by_task;                       /* plan made from tasks, not vCPUs */
+    uint32_t nr_background;
+    struct vamp_task_load background[VAMP_PLAN_TASKS];  /* descending load */
+
+    uint32_t vm_permille;               /* load + potential load at the last event */
+    uint64_t system_task;               /* 0: none known */
+    uint64_t audio_task;                /* 0: none known */
+
+    struct vamp_counters count;
+
+    uint32_t max_vcpus;
+    struct vamp_vcpu vcpu[];
+};
+
+/* Bytes that a policy for vCPUs 0..@max_vcpus-1 needs (@max_vcpus <= 4096). */
+size_t vamp_policy_size(uint32_t max_vcpus);
+
+/*
+ * Initialises @p, of vamp_policy_size(@max_vcpus) bytes, in the normal phase.
+ * @cfg must be valid: vamp_config_error(@cfg) == NULL.
+ */
+void vamp_policy_init(struct vamp_policy *p, uint32_t max_vcpus,
+                      const struct vamp_config *cfg, uint64_t now);
+
+void vamp_config_default(struct vamp_config *cfg);
+
+/* NULL, or what is wrong with @cfg in one constant sentence. */
+const char *vamp_config_error(const struct vamp_config *cfg);
+
+/*
+ * Changes the configuration. A new period empties all rings (the caller
+ * initialises its task tables anew); the phase that runs keeps its end.
+ */
+void vamp_policy_configure(struct vamp_policy *p, const struct vamp_config *cfg);
+
+/* vCPU comes and goes. @vcpu < max_vcpus. A new vCPU starts with empty rings, class neutral. */
+void vamp_policy_vcpu_add(struct vamp_policy *p, uint32_t vcpu);
+void vamp_policy_vcpu_del(struct vamp_policy *p, uint32_t vcpu);
+
+/* vCPU @vcpu ran @run_ns and was runnable but not running @wait_ns in [@t0, @t1). */
+void vamp_policy_vcpu_load(struct vamp_policy *p, uint32_t vcpu,
+                           uint64_t t0, uint64_t t1,
+                           uint64_t run_ns, uint64_t wait_ns);
+
+/*
+ * vCPU @vcpu was seen halted while @task was current. The one task that is
+ * always current at a halt, on all vCPUs, is the system task (the idle process of
+ * Windows): never background. A guest that halts in any task (Linux) has none.
+ */
+void vamp_policy_halted(struct vamp_policy *p, uint32_t vcpu, uint64_t task);
+
+/* Which task plays the sound (0: unknown): never background. */
+void vamp_policy_set_audio_task(struct vamp_policy *p, uint64_t task);
+
+/*
+ * Would an input event at @now begin or restart a phase? False within the double-click time
+ * of the last event while a phase runs. Counts the event. When true, the caller
+ * brings loads and tables up to @now and calls vamp_policy_begin().
+ */
+bool vamp_policy_input(struct vamp_policy *p, uint64_t now);
+
+/*
+ * Sound starts or stops. Returns true when the caller should call vamp_policy_begin() with
+ * VAMP_CAUSE_SOUND: sound began and no phase runs. While sound
+ * plays, a phase that expires is begun anew instead (see vamp_policy_expire()).
+ */
+bool vamp_policy_sound(struct vamp_policy *p, bool on);
+
+/*
+ * Begins or restarts a phase: computes loads from the window before @now and makes a
+ * new plan.
+ *
+ * @tables: array of max_vcpus pointers; entry v is what ran on vCPU v, NULL if
+ * unknown. @tables == NULL: no task tracker, the plan is made at vCPU granularity
+ * (a vCPU above the threshold is background, unless all are).
+ * The tables are only read during the call.
+ */
+void vamp_policy_begin(struct vamp_policy *p, uint64_t now,
+                       enum vamp_cause cause,
+                       const struct vamp_task_table *const *tables);
+
+/*
+ * To be called at until_ns (later is harmless). Ends the phase and returns
+ * true; while sound plays returns false with "begin anew" expected from the
+ * caller: vamp_policy_begin(VAMP_CAUSE_SOUND). Does nothing in normal phase (returns true).
+ */
+bool vamp_policy_expire(struct vamp_policy *p, uint64_t now);
+
+/* Back to the normal phase at once (object going away, fault). */
+void vamp_policy_reset(struct vamp_policy *p, uint64_t now);
+
+/*
+ * Class of vCPU @vcpu while it runs @task (VAMP_TASK_UNKNOWN: not known). A plan made from tasks
+ * looks at the task; an unknown task, or a plan made from vCPUs, at the vCPU.
+ */
+enum vamp_class vamp_policy_class(const struct vamp_policy *p, uint32_t vcpu,
+                                  uint64_t task);
+
+/* Load and potential load of a vCPU over the window before @now, per mille. */
+uint32_t vamp_policy_vcpu_run(const struct vamp_policy *p, uint32_t vcpu,
+                              uint64_t now);
+uint32_t vamp_policy_vcpu_wait(const struct vamp_policy *p, uint32_t vcpu,
+                               uint64_t now);
+
+/* Constant English text: one clause, no full stop. */
+const char *vamp_reason_text(enum vamp_reason reason);
+const char *vamp_phase_name(enum vamp_phase phase);     /* "normal", "non-mixed", "mixed" */
+const char *vamp_class_name(enum vamp_class vclass);    /* "neutral", "interactive", "background" */
+
+#endif /* VAMP_CORE_POLICY_H */

@@ -1,0 +1,92 @@
+/*
+ * VAMP actuators: make a plan true on the host, and undo it
+ *
+ * An actuator gives vCPU threads the weight that belongs to their class. It
+ * knows threads and classes, nothing of phases or guests; the policy knows
+ * nothing of nice values or cgroups.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VAMP_ACTUATOR_H
+#define HW_VAMP_ACTUATOR_H
+
+#include "core/policy.h"
+
+typedef struct VampActuator VampActuator;
+typedef struct VampActuatorClass VampActuatorClass;
+
+/* Where the kernel's files are. Tests give folders of their own. */
+typedef struct VampHostPaths {
+    const char *proc;       /* "/proc" */
+    const char *mountinfo;  /* "/proc/self/mountinfo": finds the cgroup mounts */
+} VampHostPaths;
+
+extern const VampHostPaths vamp_host_paths;
+
+/* What a vCPU thread has now, for vamp-query. Strings are the caller's to free. */
+typedef struct VampActuation {
+    bool has_nice;
+    int nice;               /* -20..19 */
+    bool has_weight;
+    uint64_t weight;        /* cpu.weight (v2, 1..10000) or cpu.shares (v1, 2..262144) */
+    char *cgroup;           /* path below the hierarchy's root, or NULL */
+} VampActuation;
+
+struct VampActuatorClass {
+    const char *name;       /* as in the QAPI enum VampActuatorKind */
+
+    /*
+     * Can this actuator be used for the calling process, and can everything that it changes be
+     * undone afterwards? Proves it without touching any thread that existed before.
+     * @tids: the vCPU threads (they are only looked at).
+     * Returns false with one sentence in @errp otherwise.
+     * Main thread, BQL held. May block for some milliseconds.
+     */
+    bool (*probe)(const VampHostPaths *paths, const pid_t *tids, unsigned n,
+                  Error **errp);
+
+    /* Only after a successful probe. Changes nothing yet. Main thread. */
+    VampActuator *(*open)(const VampHostPaths *paths, unsigned max_vcpus,
+                          unsigned ratio, Error **errp);
+
+    /*
+     * Takes thread @tid as vCPU @vcpu; class neutral. Remembers what it finds.
+     * On failure the thread is as before. Main thread.
+     */
+    bool (*attach)(VampActuator *a, unsigned vcpu, pid_t tid, Error **errp);
+
+    /*
+     * Puts the thread back to what attach() found (unless somebody else has changed it since:
+     * then that stays). The thread may have exited already. Main thread.
+     */
+    void (*detach)(VampActuator *a, unsigned vcpu);
+
+    /*
+     * Gives vCPU @vcpu the weight of @vclass. Returns 0 or -errno.
+     * Main thread, or the vCPU's own thread, also at the same time: no lock, no
+     * allocation, async-signal-safe (it runs in a signal handler).
+     */
+    int (*apply)(VampActuator *a, unsigned vcpu, enum vamp_class vclass);
+
+    /* New ratio; the caller applies the classes again. Main thread. */
+    bool (*set_ratio)(VampActuator *a, unsigned ratio, Error **errp);
+
+    /* Reads back what is in force. Main thread. */
+    void (*describe)(VampActuator *a, unsigned vcpu, VampActuation *out);
+
+    /* Detaches everything and frees. Main thread. Accepts NULL. */
+    void (*close)(VampActuator *a);
+};
+
+/* First member of each actuator's own struct. */
+struct VampActuator {
+    const VampActuatorClass *klass;
+};
+
+extern const VampActuatorClass vamp_actuator_nice;
+extern const VampActuatorClass vamp_actuator_cgroup;
+
+#endif /* HW_VAMP_ACTUATOR_H */
