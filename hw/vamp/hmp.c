@@ -1,0 +1,84 @@
+/*
+ * VAMP: info vamp
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-vamp.h"
+#include "qapi/type-helpers.h"
+#include "monitor/monitor.h"
+#include "vamp-int.h"
+
+static void print_vcpu(GString *buf, const VampVcpuInfo *v)
+{
+    g_autofree char *weight = g_strdup("-");
+
+    if (v->has_weight) {
+        g_free(weight);
+        weight = g_strdup_printf("weight %" PRIu64, v->weight);
+    } else if (v->has_nice) {
+        g_free(weight);
+        weight = g_strdup_printf("nice %" PRId64, v->nice);
+    }
+    g_string_append_printf(buf, "%4" PRId64 " %8" PRId64
+                           " %-12s %-13s %6.1f %6.1f  %-15s %s\n",
+                           v->cpu_index, v->thread_id,
+                           VampClass_str(v->q_class), weight,
+                           v->load_percent, v->wait_percent,
+                           v->current_task ?: "-", v->reason);
+}
+
+/* HumanReadableText as monitor_register_hmp_info_hrt() wants it. */
+static HumanReadableText *vamp_human_readable(Error **errp)
+{
+    g_autoptr(GString) buf = g_string_new(NULL);
+    g_autoptr(VampInfo) info = qmp_vamp_query(errp);
+
+    if (!info) {
+        return NULL;
+    }
+    if (!info->enabled) {
+        g_string_append_printf(buf, "off: %s\n", info->reason);
+        return human_readable_text_from_str(buf);
+    }
+    g_string_append_printf(buf, "%s: %s phase for %" PRId64 " ms (%s)\n",
+                           info->id, VampPhase_str(info->phase),
+                           info->phase_age_ms, info->reason);
+    g_string_append_printf(buf, "ratio %" PRId64 ", background above %" PRId64
+                           " %%, VM load at the last event %.1f %%\n",
+                           info->ratio, info->bg_load_percent,
+                           info->vm_load_percent);
+    g_string_append_printf(buf, "tracker %s: %s\n",
+                           VampTracker_str(info->tracker->active),
+                           info->tracker->reason);
+    g_string_append_printf(buf, "actuator %s: %s\n",
+                           VampActuatorKind_str(info->actuator->active),
+                           info->actuator->reason);
+    g_string_append_printf(buf, "sound %s: %s\n",
+                           info->sound->playing ? "playing" :
+                           info->sound->active ? "silent" : "off",
+                           info->sound->reason);
+    if (info->fault) {
+        g_string_append_printf(buf, "fault: %s\n", info->fault);
+    }
+    g_string_append(buf, "vCPU   thread class        weight          load%"
+                    "  wait%  task            reason\n");
+    for (VampVcpuInfoList *l = info->vcpus; l; l = l->next) {
+        print_vcpu(buf, l->value);
+    }
+    for (VampTaskList *l = info->background_tasks; l; l = l->next) {
+        g_string_append_printf(buf, "background task %s, %.1f %%\n",
+                               l->value->task, l->value->load_percent);
+    }
+    return human_readable_text_from_str(buf);
+}
+
+static void vamp_hmp_register(void)
+{
+    monitor_register_hmp_info_hrt("vamp", vamp_human_readable);
+}
+type_init(vamp_hmp_register)

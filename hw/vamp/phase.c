@@ -1,0 +1,377 @@
+/*
+ * VAMP: from an event to the weights of threads
+ *
+ * An event makes the core decide; its decision becomes a plan that vCPU threads can
+ * read without a lock, and each thread gets the weight of its class. While a
+ * mixed phase is on, a vCPU's thread changes its own weight when its task
+ * changes.
+ *
+ * Two threads may set the weight of one vCPU: the main loop, for a new plan,
+ * and the vCPU's own. Neither waits for the other. The main loop publishes
+ * the plan first and looks at the task afterwards; a vCPU's thread publishes
+ * the task first and looks at the plan afterwards. So at least one of the two
+ * sees both news; each looks again when it is done, and so the last
+ * to write has seen the latest of both.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/main-loop.h"
+#include "hw/core/cpu.h"
+#include "qapi/qapi-events-vamp.h"
+#include "vamp-int.h"
+#include "trace.h"
+
+/*
+ * How often one side looks again because the other has been at work. Each
+ * round is a weight change of some microseconds; a task switch comes at most
+ * every few of them.
+ */
+#define VAMP_APPLY_TRIES 8
+
+/* --- plan ---------------------------------------------------------------- */
+
+static void plan_publish(VampPolicy *p)
+{
+    const struct vamp_policy *core = p->core;
+    VampPlan *plan = &p->plan;
+
+    seqlock_write_begin(&plan->seq);
+    qatomic_set(&plan->mixed, core->phase == VAMP_PHASE_MIXED && core->by_task);
+    qatomic_set(&plan->nr_tasks, core->nr_background);
+    for (uint32_t i = 0; i < core->nr_background; i++) {
+        qatomic_set(&plan->task[i], core->background[i].task);
+    }
+    seqlock_write_end(&plan->seq);
+    /* The plan is visible before the caller looks at the vCPUs' tasks. */
+    smp_mb();
+}
+
+/*
+ * The class that the plan gives to @task. Returns false if the plan is being
+ * written: then the main loop is about to set all weights anyway.
+ */
+static bool plan_class(const VampPlan *plan, uint64_t task, unsigned *seq,
+                       enum vamp_class *vclass)
+{
+    unsigned n;
+
+    *seq = seqlock_read_begin(&plan->seq);
+    *vclass = VAMP_CLASS_NEUTRAL;
+    if (qatomic_read(&plan->mixed)) {
+        *vclass = VAMP_CLASS_INTERACTIVE;
+        n = MIN(qatomic_read(&plan->nr_tasks), VAMP_PLAN_TASKS);
+        for (unsigned i = 0; i < n; i++) {
+            if (qatomic_read(&plan->task[i]) == task) {
+                *vclass = VAMP_CLASS_BACKGROUND;
+                break;
+            }
+        }
+    }
+    return !seqlock_read_retry(&plan->seq, *seq);
+}
+
+/* --- weights ------------------------------------------------------------- */
+
+static int apply_class(VampPolicy *p, unsigned vcpu, enum vamp_class vclass)
+{
+    int ret = p->actuator_class->apply(p->actuator, vcpu, vclass);
+
+    if (ret == 0) {
+        qatomic_set(&p->vcpu[vcpu].applied, vclass);
+        qatomic_inc(&p->weight_changes);
+    }
+    return ret;
+}
+
+void vamp_phase_task_switched(VampPolicy *p, unsigned vcpu, uint64_t task)
+{
+    VampVcpu *v = &p->vcpu[vcpu];
+    enum vamp_class vclass;
+    bool force = false;
+    unsigned seq;
+
+    /* Our task is visible before we look at the plan. */
+    smp_mb();
+    if (!qatomic_read(&v->attached) || !qatomic_read(&p->plan.mixed)) {
+        return;
+    }
+    for (int i = 0; i < VAMP_APPLY_TRIES; i++) {
+        int ret;
+
+        if (!plan_class(&p->plan, task, &seq, &vclass)) {
+            return;
+        }
+        if (!force && qatomic_read(&v->applied) == vclass) {
+            return;
+        }
+        ret = apply_class(p, vcpu, vclass);
+        if (ret < 0) {
+            /* Only say it: undoing is the main loop's. */
+            qatomic_set(&p->fault_vcpu, vcpu);
+            qatomic_set(&p->fault_errno, -ret);
+            qemu_bh_schedule(p->fault_bh);
+            return;
+        }
+        smp_mb();
+        if (!seqlock_read_retry(&p->plan.seq, seq)) {
+            return;
+        }
+        force = true;
+    }
+}
+
+enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu)
+{
+    return vamp_policy_class(p->core, vcpu,
+                             qatomic_read(&p->vcpu[vcpu].rec.task));
+}
+
+/* Sets the weight of every vCPU, whatever it was. */
+static void apply_all(VampPolicy *p)
+{
+    g_autofree char *reason = NULL;
+
+    if (!p->actuator) {
+        return;
+    }
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        VampVcpu *v = &p->vcpu[i];
+        uint64_t task;
+        int tries = 0;
+
+        if (!v->cpu || !v->attached) {
+            continue;
+        }
+        do {
+            enum vamp_class vclass;
+            int ret;
+
+            task = qatomic_read(&v->rec.task);
+            vclass = vamp_policy_class(p->core, i, task);
+            trace_vamp_class(i, task, vamp_class_name(vclass));
+            ret = apply_class(p, i, vclass);
+            if (ret < 0) {
+                reason = g_strdup_printf("the weight of vCPU %u (thread %d) "
+                                         "cannot be changed: %s", i, v->tid,
+                                         strerror(-ret));
+                vamp_policy_fault(p, reason);
+                return;
+            }
+            smp_mb();
+        } while (task != qatomic_read(&v->rec.task) &&
+                 ++tries < VAMP_APPLY_TRIES);
+    }
+}
+
+void vamp_phase_reapply(VampPolicy *p)
+{
+    if (p->core->phase == VAMP_PHASE_MIXED) {
+        apply_all(p);
+    }
+}
+
+/* --- phases -------------------------------------------------------------- */
+
+static unsigned count_background(VampPolicy *p)
+{
+    unsigned n = 0;
+
+    if (p->core->phase != VAMP_PHASE_MIXED) {
+        return 0;
+    }
+    if (p->core->by_task) {
+        return p->core->nr_background;
+    }
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        n += p->vcpu[i].cpu && p->core->vcpu[i].vclass == VAMP_CLASS_BACKGROUND;
+    }
+    return n;
+}
+
+/* The core has decided: make it true, and say so. */
+static void phase_changed(VampPolicy *p, enum vamp_phase before)
+{
+    const struct vamp_policy *core = p->core;
+    g_autofree char *id = NULL;
+    unsigned background = count_background(p);
+
+    trace_vamp_phase(vamp_phase_name(core->phase), VampCause_str(core->cause),
+                     vamp_reason_text(core->reason), core->vm_permille,
+                     background);
+    plan_publish(p);
+    /* Between normal and non-mixed every vCPU stays neutral. */
+    if (before == VAMP_PHASE_MIXED || core->phase == VAMP_PHASE_MIXED) {
+        for (uint32_t i = 0; i < core->nr_background; i++) {
+            trace_vamp_background_task(core->background[i].task,
+                                       core->background[i].permille);
+        }
+        apply_all(p);
+    }
+    if (core->phase == VAMP_PHASE_NORMAL) {
+        timer_del(p->phase_timer);
+    } else {
+        timer_mod_ns(p->phase_timer, core->until_ns);
+    }
+    id = g_strdup(object_get_canonical_path_component(OBJECT(p)));
+    qapi_event_send_vamp_phase_change(id ?: "", (VampPhase)core->phase,
+                                      (VampCause)core->cause,
+                                      vamp_reason_text(core->reason),
+                                      background);
+}
+
+/*
+ * Which tasks are current at a halt tells the guest's idle process. Under KVM a halted vCPU
+ * is inside the kernel and looks as if it ran; its idle process uses no CPU time to speak of
+ * there, so nothing is lost.
+ */
+static void note_halts(VampPolicy *p)
+{
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        VampVcpu *v = &p->vcpu[i];
+
+        if (v->cpu && qatomic_read(&v->cpu->halted) &&
+            qatomic_read(&v->rec.task) != VAMP_TASK_UNKNOWN) {
+            vamp_policy_halted(p->core, i, qatomic_read(&v->rec.task));
+        }
+    }
+}
+
+static void phase_begin(VampPolicy *p, uint64_t now, enum vamp_cause cause)
+{
+    enum vamp_phase before = p->core->phase;
+    const struct vamp_task_table *const *tables = NULL;
+
+    vamp_vcpu_update_loads(p, now);
+    if (p->tracker != VAMP_TRACKER_NONE) {
+        for (unsigned i = 0; i < p->max_vcpus; i++) {
+            VampVcpu *v = &p->vcpu[i];
+
+            if (!v->cpu) {
+                p->tables[i] = NULL;
+            } else if (qatomic_read(&v->rec.enabled)) {
+                /* If it cannot be copied now, the last copy has to do. */
+                vamp_recorder_copy(&v->rec, now, v->run_ns, &p->snapshot[i]);
+                p->tables[i] = &p->snapshot[i];
+            } else {
+                p->tables[i] = NULL;
+            }
+        }
+        tables = p->tables;
+    }
+    vamp_policy_begin(p->core, now, cause, tables);
+    phase_changed(p, before);
+}
+
+void vamp_phase_reset(VampPolicy *p)
+{
+    enum vamp_phase before = p->core->phase;
+
+    vamp_policy_reset(p->core, vamp_now(p));
+    if (before != VAMP_PHASE_NORMAL) {
+        phase_changed(p, before);
+    }
+}
+
+static void phase_timer_cb(void *opaque)
+{
+    VampPolicy *p = opaque;
+    enum vamp_phase before = p->core->phase;
+    uint64_t now = vamp_now(p);
+
+    if (now < p->core->until_ns) {
+        timer_mod_ns(p->phase_timer, p->core->until_ns);
+        return;
+    }
+    if (!vamp_policy_expire(p->core, now)) {
+        phase_begin(p, now, VAMP_CAUSE_SOUND);
+    } else if (before != p->core->phase) {
+        phase_changed(p, before);
+    }
+}
+
+/* --- events -------------------------------------------------------------- */
+
+void vamp_phase_input(VampPolicy *p)
+{
+    uint64_t now = vamp_now(p);
+    bool begins;
+
+    vamp_policy_ensure_started(p);
+    if (!p->running || !p->vm_running) {
+        return;
+    }
+    begins = vamp_policy_input(p->core, now);
+    trace_vamp_event("input", begins);
+    if (begins) {
+        phase_begin(p, now, VAMP_CAUSE_INPUT);
+    }
+}
+
+static void input_bh(void *opaque)
+{
+    vamp_phase_input(opaque);
+}
+
+void vamp_phase_sound(void *opaque, bool playing)
+{
+    VampPolicy *p = opaque;
+    bool begins;
+
+    p->sound_playing = playing;
+    begins = vamp_policy_sound(p->core, playing);
+    trace_vamp_event("sound", begins);
+    if (begins && p->vm_running) {
+        phase_begin(p, vamp_now(p), VAMP_CAUSE_SOUND);
+    }
+}
+
+static void fault_bh(void *opaque)
+{
+    VampPolicy *p = opaque;
+    g_autofree char *reason = NULL;
+    int err = qatomic_xchg(&p->fault_errno, 0);
+
+    if (err) {
+        reason = g_strdup_printf("the weight of vCPU %d cannot be changed: %s",
+                                 qatomic_read(&p->fault_vcpu), strerror(err));
+        vamp_policy_fault(p, reason);
+    }
+}
+
+/*
+ * The one wake-up of the normal phase: once a window, so that the loads of
+ * the window before an event are known to within one window.
+ */
+static void load_timer_cb(void *opaque)
+{
+    VampPolicy *p = opaque;
+    uint64_t now = vamp_now(p);
+
+    vamp_vcpu_update_loads(p, now);
+    note_halts(p);
+    timer_mod_ns(p->load_timer, now + p->core->period_ns * VAMP_WINDOW_EPOCHS);
+}
+
+void vamp_phase_init(VampPolicy *p)
+{
+    seqlock_init(&p->plan.seq);
+    p->plan.mixed = false;
+    p->input_bh = qemu_bh_new(input_bh, p);
+    p->fault_bh = qemu_bh_new(fault_bh, p);
+    p->phase_timer = timer_new_ns(p->clock, phase_timer_cb, p);
+    p->load_timer = timer_new_ns(p->clock, load_timer_cb, p);
+    load_timer_cb(p);
+}
+
+void vamp_phase_fini(VampPolicy *p)
+{
+    g_clear_pointer(&p->input_bh, qemu_bh_delete);
+    g_clear_pointer(&p->fault_bh, qemu_bh_delete);
+    g_clear_pointer(&p->phase_timer, timer_free);
+    g_clear_pointer(&p->load_timer, timer_free);
+}

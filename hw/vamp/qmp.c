@@ -1,0 +1,219 @@
+/*
+ * VAMP: QMP commands
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-vamp.h"
+#include "hw/core/cpu.h"
+#include "vamp-int.h"
+
+static char *task_text(uint64_t task)
+{
+    return g_strdup_printf("0x%" PRIx64, task);
+}
+
+static VampTask *task_info(uint64_t task, uint32_t permille)
+{
+    VampTask *t = g_new0(VampTask, 1);
+
+    t->task = task_text(task);
+    t->load_percent = permille / 10.0;
+    return t;
+}
+
+/* Why a vCPU has its class, in words. */
+static const char *class_reason(const VampPolicy *p, enum vamp_class vclass)
+{
+    const struct vamp_policy *core = p->core;
+
+    switch (vclass) {
+    case VAMP_CLASS_BACKGROUND:
+        return core->by_task ? "it runs a background task"
+                             : "it was busy before the phase began";
+    case VAMP_CLASS_INTERACTIVE:
+        return core->by_task ? "it runs no background task"
+                             : "it was not busy before the phase began";
+    default:
+        return core->phase == VAMP_PHASE_NORMAL
+               ? "no phase is on" : "nothing is in the background";
+    }
+}
+
+static VampVcpuInfo *vcpu_info(VampPolicy *p, unsigned index, uint64_t now)
+{
+    VampVcpu *v = &p->vcpu[index];
+    VampVcpuInfo *info = g_new0(VampVcpuInfo, 1);
+    uint64_t task = qatomic_read(&v->rec.task);
+    enum vamp_class vclass = vamp_phase_class(p, index);
+    VampActuation act = { 0 };
+
+    info->cpu_index = index;
+    info->thread_id = v->tid;
+    info->q_class = (VampClass)vclass;
+    info->reason = g_strdup(class_reason(p, vclass));
+    info->load_percent = vamp_policy_vcpu_run(p->core, index, now) / 10.0;
+    info->wait_percent = vamp_policy_vcpu_wait(p->core, index, now) / 10.0;
+    if (task != VAMP_TASK_UNKNOWN) {
+        info->current_task = task_text(task);
+    }
+    if (v->attached) {
+        p->actuator_class->describe(p->actuator, index, &act);
+        info->has_nice = act.has_nice;
+        info->nice = act.nice;
+        info->has_weight = act.has_weight;
+        info->weight = act.weight;
+        info->cgroup = act.cgroup;
+    }
+    return info;
+}
+
+static VampCounters *counters(const VampPolicy *p)
+{
+    VampCounters *c = g_new0(VampCounters, 1);
+    const struct vamp_counters *core = &p->core->count;
+
+    c->events = core->events;
+    c->events_coalesced = core->events_coalesced;
+    c->phases = core->phases;
+    c->phases_mixed = core->phases_mixed;
+    c->phases_sound = core->phases_sound;
+    c->background_overflow = core->background_overflow;
+    c->weight_changes = qatomic_read(&p->weight_changes);
+    c->faults = p->faults;
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        const VampRecorder *rec = &p->vcpu[i].rec;
+
+        /* Written by the vCPUs' threads; a count may be a moment old. */
+        c->task_switches += qatomic_read(&rec->switches);
+        c->samples += qatomic_read(&rec->samples);
+        c->tasks_forgotten += qatomic_read(&rec->table.evictions);
+    }
+    return c;
+}
+
+static void fill_phase(VampPolicy *p, VampInfo *info, uint64_t now)
+{
+    const struct vamp_policy *core = p->core;
+
+    info->reason = g_strdup(vamp_reason_text(core->reason));
+    info->has_phase = true;
+    info->phase = (VampPhase)core->phase;
+    info->has_phase_cause = true;
+    info->phase_cause = (VampCause)core->cause;
+    info->has_phase_age_ms = true;
+    info->phase_age_ms = (now - MIN(now, core->since_ns)) / SCALE_MS;
+    if (core->phase != VAMP_PHASE_NORMAL) {
+        info->has_phase_left_ms = true;
+        info->phase_left_ms = (MAX(now, core->until_ns) - now) / SCALE_MS;
+    }
+    info->has_vm_load_percent = true;
+    info->vm_load_percent = core->vm_permille / 10.0;
+    if (core->phase == VAMP_PHASE_MIXED && core->by_task) {
+        VampTaskList **tail = &info->background_tasks;
+
+        info->has_background_tasks = true;
+        for (uint32_t i = 0; i < core->nr_background; i++) {
+            QAPI_LIST_APPEND(tail, task_info(core->background[i].task,
+                                             core->background[i].permille));
+        }
+    }
+    if (core->audio_task) {
+        info->has_audio_tasks = true;
+        QAPI_LIST_PREPEND(info->audio_tasks, task_info(core->audio_task, 0));
+    }
+    if (core->system_task) {
+        info->system_task = task_text(core->system_task);
+    }
+}
+
+static void fill_settings(VampPolicy *p, VampInfo *info)
+{
+    VampTriggerList **tail = &info->trigger;
+
+    info->has_ratio = true;
+    info->ratio = p->ratio;
+    info->has_bg_load_percent = true;
+    info->bg_load_percent = p->cfg.bg_percent;
+    info->has_max_phase_ms = true;
+    info->max_phase_ms = p->cfg.max_phase_ms;
+    info->has_load_period_ms = true;
+    info->load_period_ms = p->cfg.period_ms;
+    info->has_trigger = true;
+    for (int i = 0; i < VAMP_TRIGGER__MAX; i++) {
+        if (p->triggers & (1u << i)) {
+            QAPI_LIST_APPEND(tail, i);
+        }
+    }
+}
+
+static void fill_means(VampPolicy *p, VampInfo *info)
+{
+    info->tracker = g_new0(VampTrackerInfo, 1);
+    info->tracker->requested = p->tracker_wanted;
+    info->tracker->active = p->tracker;
+    info->tracker->reason = g_strdup(p->tracker_reason);
+
+    info->actuator = g_new0(VampActuatorInfo, 1);
+    info->actuator->requested = p->actuator_wanted;
+    info->actuator->active = p->actuator_kind;
+    info->actuator->reason = g_strdup(p->actuator_reason);
+
+    info->sound = g_new0(VampSoundInfo, 1);
+    info->sound->requested = p->audio_wanted;
+    info->sound->active = p->sound != NULL;
+    info->sound->playing = p->sound_playing;
+    info->sound->reason = g_strdup(p->sound_reason);
+
+    info->fault = g_strdup(p->fault);
+}
+
+VampInfo *qmp_vamp_query(Error **errp)
+{
+    VampInfo *info = g_new0(VampInfo, 1);
+    VampPolicy *p = vamp_policy_get();
+    VampVcpuInfoList **tail = &info->vcpus;
+    uint64_t now;
+
+    if (!p) {
+        info->reason = g_strdup("there is no vamp-policy object");
+        return info;
+    }
+    info->id = g_strdup(object_get_canonical_path_component(OBJECT(p)));
+    fill_settings(p, info);
+    if (!p->running) {
+        info->reason = g_strdup("the machine is not ready yet");
+        return info;
+    }
+    now = vamp_now(p);
+    vamp_vcpu_update_loads(p, now);
+    info->enabled = true;
+    fill_phase(p, info, now);
+    fill_means(p, info);
+    info->has_vcpus = true;
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (p->vcpu[i].cpu) {
+            QAPI_LIST_APPEND(tail, vcpu_info(p, i, now));
+        }
+    }
+    info->counters = counters(p);
+    return info;
+}
+
+void qmp_vamp_input(bool has_kind, VampTrigger kind, Error **errp)
+{
+    VampPolicy *p = vamp_policy_get();
+
+    if (!p) {
+        error_setg(errp, "there is no vamp-policy object to tell of the event");
+        return;
+    }
+    if (p->triggers & (1u << (has_kind ? kind : VAMP_TRIGGER_KEY))) {
+        vamp_phase_input(p);
+    }
+}

@@ -1,0 +1,25 @@
+/*
+ * VAMP: commands of a QEMU without it (CONFIG_VAMP=n)
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-vamp.h"
+#include "monitor/hmp.h"
+
+VampInfo *qmp_vamp_query(Error **errp)
+{
+    VampInfo *info = g_new0(VampInfo, 1);
+
+    info->reason = g_strdup("this QEMU was built without VAMP");
+    return info;
+}
+
+void qmp_vamp_input(bool has_kind, VampTrigger kind, Error **errp)
+{
+    error_setg(errp, "this QEMU was built without VAMP");
+}

@@ -1,0 +1,158 @@
+/*
+ * VAMP: what the files of hw/vamp share
+ *
+ * Threads: everything here runs in the main loop under the BQL unless it says
+ * otherwise. vCPU threads touch a VampVcpu's recorder, its applied class and
+ * the policy's plan, and nothing else.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VAMP_INT_H
+#define HW_VAMP_INT_H
+
+#include "qemu/seqlock.h"
+#include "qemu/timer.h"
+#include "qom/object.h"
+#include "hw/qdev-core.h"
+#include "hw/vamp/actuator.h"
+#include "hw/vamp/sensor.h"
+#include "hw/vamp/tracker.h"
+#include "qapi/qapi-types-common.h"
+#include "qapi/qapi-types-vamp.h"
+
+#define TYPE_VAMP_POLICY "vamp-policy"
+OBJECT_DECLARE_SIMPLE_TYPE(VampPolicy, VAMP_POLICY)
+
+/* A vCPU with a thread of its own. */
+typedef struct VampVcpu {
+    CPUState *cpu;              /* NULL: not plugged */
+    int tid;
+
+    int schedstat_fd;           /* -1: cannot be read */
+    uint64_t load_at_ns;        /* when the two below were read */
+    uint64_t run_ns;            /* CPU time of the thread so far */
+    uint64_t wait_ns;           /* its run delay so far */
+
+    bool attached;              /* known to the actuator */
+
+    VampRecorder rec;           /* what ran on it; written by its thread */
+    int applied;                /* enum vamp_class in force; atomic */
+} VampVcpu;
+
+/*
+ * What a vCPU thread needs to find its class when the task changes. Written
+ * by the main loop under @seq, read by vCPU threads without a lock.
+ */
+typedef struct VampPlan {
+    QemuSeqLock seq;
+    bool mixed;
+    unsigned nr_tasks;
+    uint64_t task[VAMP_PLAN_TASKS];
+} VampPlan;
+
+struct VampPolicy {
+    Object parent_obj;
+
+    /* Properties */
+    unsigned ratio;
+    struct vamp_config cfg;
+    VampTracker tracker_wanted;
+    VampActuatorKind actuator_wanted;
+    uint32_t triggers;          /* bit per VampTrigger */
+    OnOffAuto audio_wanted;
+
+    /* State */
+    bool complete;              /* properties are live */
+    bool running;               /* vCPUs are known, tracker and actuator chosen */
+    bool vm_running;
+    char *fault;
+    QEMUClockType clock;
+    unsigned max_vcpus;
+    struct vamp_policy *core;
+    VampVcpu *vcpu;             /* [max_vcpus] */
+    struct vamp_task_table *snapshot;               /* [max_vcpus] */
+    const struct vamp_task_table **tables;          /* [max_vcpus] */
+    VampPlan plan;
+
+    VampTracker tracker;
+    char *tracker_reason;
+    VampActuatorKind actuator_kind;
+    char *actuator_reason;
+    const VampActuatorClass *actuator_class;
+    VampActuator *actuator;
+
+    VampSound *sound;
+    char *sound_reason;
+    bool sound_playing;
+
+    uint64_t weight_changes;    /* atomic */
+    uint64_t faults;
+    int fault_vcpu;             /* atomic; set with fault_errno by vCPU threads */
+    int fault_errno;            /* atomic */
+
+    /* Plumbing */
+    QEMUBH *input_bh;
+    QEMUBH *fault_bh;
+    QEMUBH *start_bh;
+    QEMUTimer *phase_timer;     /* end of the phase */
+    QEMUTimer *load_timer;      /* the one slow timer of the normal phase */
+    DeviceListener listener;
+    Notifier machine_done;
+    Notifier exit_notifier;
+    VMChangeStateEntry *vmstate;
+    char *qtest_schedstat_dir;
+};
+
+/* The VM's policy, NULL if there is none. Set under the BQL; atomic for vCPU threads. */
+extern VampPolicy *vamp_the_policy;
+
+/* --- policy.c: the object ------------------------------------------------ */
+
+/* The policy's clock in ns: host monotonic time, or qtest's clock. Any thread. */
+uint64_t vamp_now(const VampPolicy *p);
+
+/* The VM's policy object, started if it can be; NULL: there is none. Main loop. */
+VampPolicy *vamp_policy_get(void);
+
+/* Chooses tracker and actuator if that was put off. */
+void vamp_policy_ensure_started(VampPolicy *p);
+
+/* Turns the actuator off for good with @reason; all weights are put back. */
+void vamp_policy_fault(VampPolicy *p, const char *reason);
+
+/* --- vcpu.c: vCPUs and their load ---------------------------------------- */
+
+void vamp_vcpu_add(VampPolicy *p, CPUState *cpu);
+void vamp_vcpu_del(VampPolicy *p, CPUState *cpu);
+
+/* Brings run time and run delay of all vCPUs up to @now. */
+void vamp_vcpu_update_loads(VampPolicy *p, uint64_t now);
+
+/* --- phase.c: from event to weights -------------------------------------- */
+
+void vamp_phase_init(VampPolicy *p);
+void vamp_phase_fini(VampPolicy *p);
+
+/* A user event that has passed the trigger filter. */
+void vamp_phase_input(VampPolicy *p);
+void vamp_phase_sound(void *opaque, bool playing);
+
+/* Back to the normal phase, everything neutral. */
+void vamp_phase_reset(VampPolicy *p);
+
+/* Makes the present plan true once more (new ratio, new actuator). */
+void vamp_phase_reapply(VampPolicy *p);
+
+/* Class of a vCPU with the task that it runs now. */
+enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu);
+
+/*
+ * vCPU @vcpu now runs @task: gives its thread the weight of its class if
+ * that differs. The vCPU's own thread, also in a signal handler; no lock.
+ */
+void vamp_phase_task_switched(VampPolicy *p, unsigned vcpu, uint64_t task);
+
+#endif /* HW_VAMP_INT_H */
