@@ -184,6 +184,11 @@ static void test_sound(Fixture *f, gconstpointer data)
     g_assert_true(vamp_policy_input(f->p, T + 3 * PHASE));
     vamp_policy_begin(f->p, T + 3 * PHASE, VAMP_CAUSE_INPUT, NULL);
     g_assert_false(vamp_policy_sound(f->p, true));
+    /* It began once: after a fault only new sound or an event begins one. */
+    vamp_policy_reset(f->p, T + 3 * PHASE + 1);
+    g_assert_false(vamp_policy_sound(f->p, true));
+    g_assert_false(vamp_policy_sound(f->p, false));
+    g_assert_true(vamp_policy_sound(f->p, true));
 }
 
 static void test_clock_backwards(Fixture *f, gconstpointer data)
@@ -565,6 +570,8 @@ static void test_config(Fixture *f, gconstpointer data)
     cfg.period_ms = 64;
     vamp_policy_configure(f->p, &cfg);
     g_assert_cmpuint(vamp_policy_vcpu_run(f->p, 0, T), ==, 0);
+    /* Nor at the time when the new epochs have the numbers of the old ones */
+    g_assert_cmpuint(vamp_policy_vcpu_run(f->p, 0, 2 * T), ==, 0);
     assert_state(f, VAMP_PHASE_MIXED, VAMP_REASON_BACKGROUND);
 }
 
