@@ -40,6 +40,13 @@
 /* Background tasks that a plan can name; more are counted, not named. */
 #define VAMP_PLAN_TASKS             64
 
+/*
+ * Halts in a row, all in one task, that make it the system task of a VM with
+ * one vCPU, where no second vCPU can confirm it. An idle Windows halts at
+ * least 64 times a second (its slowest timer), so 16 take a quarter of one.
+ */
+#define VAMP_SINGLE_VCPU_HALTS      16
+
 enum vamp_phase {
     VAMP_PHASE_NORMAL,
     VAMP_PHASE_NON_MIXED,
@@ -87,11 +94,12 @@ struct vamp_vcpu {
     struct vamp_ring wait;              /* run delay: potential load */
     enum vamp_class vclass;             /* class at vCPU granularity */
     uint64_t halt_task;                 /* task at the last halt, 0 none yet */
+    uint64_t halt_round;                /* private: round of the last halt */
 };
 
 struct vamp_counters {
     uint64_t events;                    /* input events seen */
-    uint64_t events_coalesced;          /* of them within the double-click time */
+    uint64_t events_coalesced;          /* of them the rest of a double click */
     uint64_t phases;                    /* phases begun or restarted */
     uint64_t phases_mixed;              /* of them mixed */
     uint64_t phases_sound;              /* of them begun by sound */
@@ -125,8 +133,16 @@ struct vamp_policy {
 
     struct vamp_counters count;
 
+    /* Private: evidence for the system task; a round ends at a mismatch. */
+    uint32_t nr_present;
+    uint32_t halt_seen;                 /* vCPUs that halted in this round */
+    uint32_t halt_streak;               /* halts in this round, saturating */
+    uint64_t halt_round;
+    uint64_t halt_candidate;
+
     uint32_t max_vcpus;
     struct vamp_vcpu vcpu[];
+    /* Private: scratch space of vamp_policy_begin() follows. */
 };
 
 /* Bytes that a policy for vCPUs 0..@max_vcpus-1 needs (@max_vcpus <= 4096). */
@@ -145,12 +161,16 @@ void vamp_config_default(struct vamp_config *cfg);
 const char *vamp_config_error(const struct vamp_config *cfg);
 
 /*
- * Changes the configuration. A new period empties all rings (the caller
+ * Changes the configuration to a valid @cfg. A new period empties all rings (the caller
  * initialises its task tables anew); the phase that runs keeps its end.
  */
 void vamp_policy_configure(struct vamp_policy *p, const struct vamp_config *cfg);
 
-/* vCPU comes and goes. @vcpu < max_vcpus. A new vCPU starts with empty rings, class neutral. */
+/*
+ * vCPU comes and goes. @vcpu < max_vcpus. A new vCPU starts with empty rings, class neutral.
+ * When the last background or the last interactive vCPU of a plan goes, the
+ * phase that runs becomes non-mixed.
+ */
 void vamp_policy_vcpu_add(struct vamp_policy *p, uint32_t vcpu);
 void vamp_policy_vcpu_del(struct vamp_policy *p, uint32_t vcpu);
 
@@ -163,10 +183,14 @@ void vamp_policy_vcpu_load(struct vamp_policy *p, uint32_t vcpu,
  * vCPU @vcpu was seen halted while @task was current. The one task that is
  * always current at a halt, on all vCPUs, is the system task (the idle process of
  * Windows): never background. A guest that halts in any task (Linux) has none.
+ * Takes the task out of the plan that runs, as vamp_policy_set_audio_task() does.
  */
 void vamp_policy_halted(struct vamp_policy *p, uint32_t vcpu, uint64_t task);
 
-/* Which task plays the sound (0: unknown): never background. */
+/*
+ * Which task plays the sound (0: unknown): never background. Takes it out of
+ * the plan that runs; without another background task the phase becomes non-mixed.
+ */
 void vamp_policy_set_audio_task(struct vamp_policy *p, uint64_t task);
 
 /*
@@ -197,7 +221,8 @@ void vamp_policy_begin(struct vamp_policy *p, uint64_t now,
                        const struct vamp_task_table *const *tables);
 
 /*
- * To be called at until_ns (later is harmless). Ends the phase and returns
+ * To be called at until_ns (later is harmless; earlier does nothing and
+ * returns true: a timer of a phase that was restarted meanwhile). Ends the phase and returns
  * true; while sound plays returns false with "begin anew" expected from the
  * caller: vamp_policy_begin(VAMP_CAUSE_SOUND). Does nothing in normal phase (returns true).
  */

@@ -16,6 +16,13 @@
 #ifdef __KERNEL__
 #include <linux/types.h>
 #include <linux/limits.h>
+/* Linux has the limits, but under names of its own. */
+#ifndef UINT32_MAX
+#define UINT32_MAX U32_MAX
+#endif
+#ifndef UINT64_MAX
+#define UINT64_MAX U64_MAX
+#endif
 #else
 #include <stdbool.h>
 #include <stddef.h>

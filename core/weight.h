@@ -34,9 +34,10 @@ int vamp_ratio_to_nice_step(unsigned int ratio, int base_nice);
 /*
  * The factor that @step really gives at @base_nice, in 1/1000.
  *
- * Error of the nice scale: its steps are about 25 % apart, so from ratio 1 to 68 the
- * factor is off by at most 12 % (ratio=3: 3.057); above, nice 19 is the end of
- * the scale (68.3).
+ * Error of the nice scale: its steps are about 25 % apart, so at base nice 0
+ * and from ratio 1 to 68 the factor is off by at most 11.6 % (ratio=3: 3.057);
+ * above, nice 19 is the end of the scale (68.3). At other bases it is 12.1 %
+ * at most, up to the factor that nice 19 gives there.
  */
 unsigned int vamp_nice_step_permille(int step, int base_nice);
 
