@@ -149,6 +149,27 @@ static inline void mock_done(MockHost *m)
     g_free(m->mountinfo);
 }
 
+/* Has one of our actuators a group in @dir? */
+static inline bool has_vamp_group(const char *dir)
+{
+    GDir *d = g_dir_open(dir, 0, NULL);
+    const char *name;
+    bool found = false;
+
+    while (d && (name = g_dir_read_name(d))) {
+        found |= g_str_has_prefix(name, "vamp-");
+    }
+    g_dir_close(d);
+    return found;
+}
+
+static inline void assert_file(const char *root, const char *name, const char *want)
+{
+    g_autofree char *text = get_file(root, name);
+
+    g_assert_cmpstr(text, ==, want);
+}
+
 /* What /proc/self/task/TID/cgroup says. */
 static inline void mock_thread(MockHost *m, pid_t tid, const char *text)
 {
