@@ -617,11 +617,12 @@ def plot(data, policies, path, tmp):
         samples = sorted(figures['samples_ms'])
         with open(os.path.join(tmp, f'{policy.name}.dat'), 'w',
                   encoding='ascii') as f:
-            f.write('0 0\n')
+            # The inverse of percentile()
+            last = max(len(samples) - 1, 1)
+            f.write(f'0 0\n{samples[0]:.3f} 0\n')
             for k, value in enumerate(samples):
-                f.write(f'{value:.3f} {100 * k / len(samples):.3f}\n')
-                f.write(f'{value:.3f} {100 * (k + 1) / len(samples):.3f}\n')
-            f.write(f'{top * 2:.3f} 100\n')
+                f.write(f'{value:.3f} {100 * k / last:.3f}\n')
+            f.write(f'{samples[-1]:.3f} 100\n{top * 2:.3f} 100\n')
         label = f"{policy.text}: p50 {figures['p50_ms']:.0f} ms, " \
                 f"p95 {figures['p95_ms']:.0f} ms"
         curves.append(f"'{policy.name}.dat' using 1:2 with lines lw 2.5 "
@@ -636,8 +637,8 @@ def plot(data, policies, path, tmp):
         "set terminal svg size 840,460 enhanced background '#ffffff' "
         "font 'Helvetica,Arial,sans-serif,13'",
         f"set output '{path}.tmp'" if "'" not in path else 'exit',
-        "set title '{/=17 From the key press to the answer}\\n"
-        "{/=12 " + subtitle + "}' textcolor rgb '#222222'",
+        'set title "{/=17 From the key press to the answer}\\n'
+        '{/=12 ' + subtitle + '}" textcolor rgb "#222222"',
         "set border 3 lc rgb '#888888'",
         "set tics nomirror out scale 0.6 textcolor rgb '#444444'",
         f'set xrange [0:{top:.1f}]', 'set yrange [0:104]',
@@ -645,8 +646,8 @@ def plot(data, policies, path, tmp):
         "set grid ytics lc rgb '#e6e6e6' lw 1",
         "set xlabel 'response time in ms' textcolor rgb '#444444'",
         "set ylabel 'presses answered' textcolor rgb '#444444'",
-        "set key outside bottom center horizontal maxcols 1 samplen 2 "
-        "spacing 1.2 Left reverse textcolor rgb '#222222'",
+        "set key inside bottom right samplen 2 spacing 1.3 Left reverse "
+        "opaque textcolor rgb '#222222'",
         *extra,
         'plot ' + ', \\\n     '.join(curves), ''])
     try:
@@ -726,9 +727,9 @@ def main():
     except GuestError as e:
         print(f'\nrun: {e}', file=sys.stderr)
         status = 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as e:
         print('\nrun: interrupted', file=sys.stderr)
-        status = 130
+        status = e.code if isinstance(e, SystemExit) else 130
     finally:
         # A second Ctrl-C must not leave half of it behind
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

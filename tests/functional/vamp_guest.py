@@ -197,7 +197,7 @@ class Vm:
 
     def args(self):
         """The command line."""
-        append = 'console=ttyS0 quiet panic=-1 mitigations=off ' \
+        append = 'console=ttyS0 quiet panic=-1 reboot=t mitigations=off ' \
                  'vt.global_cursor_default=0'
         if self.accel.startswith('tcg'):
             append += ' tsc=reliable'
@@ -251,7 +251,7 @@ class Vm:
     def alive(self):
         return self._proc is not None and self._proc.poll() is None
 
-    def last_words(self, lines=12):
+    def last_words(self, lines=24):
         """What QEMU and the guest's console said last."""
         text = ''
         for path in (self.errors, self.console):
@@ -495,6 +495,7 @@ class CpuGroups:
 
     def _try(self, parent):
         """Can a process be moved to a group of ours in @parent? None or why not."""
+        self._remove_stale(parent)
         group = os.path.join(parent, self.prefix + '-probe')
         try:
             os.mkdir(group)
@@ -502,19 +503,18 @@ class CpuGroups:
             return f'no group can be made in {parent} ({e.strerror})'
         child = None
         try:
-            child = os.fork()
-            if child == 0:
-                _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-                while True:
-                    signal.pause()
-            self._write(group, 'cgroup.procs', child)
+            child = subprocess.Popen(['sleep', '60'],
+                                     stdin=subprocess.DEVNULL,
+                                     start_new_session=True,
+                                     preexec_fn=_child_setup())
+            self._write(group, 'cgroup.procs', child.pid)
             return None
         except OSError as e:
             return f'no process can be moved to {parent} ({e.strerror})'
         finally:
             if child:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
+                child.kill()
+                child.wait()
             self._remove(group)
 
     @staticmethod
@@ -549,6 +549,15 @@ class CpuGroups:
                     break
                 except OSError:
                     time.sleep(0.02)
+
+    def _remove_stale(self, parent):
+        """Removes what a run left that was killed with SIGKILL."""
+        pattern = re.compile(re.escape(self.prefix.rpartition('-')[0]) +
+                             r'-(\d+)-')
+        for name in os.listdir(parent):
+            match = pattern.match(name)
+            if match and not os.path.exists(f'/proc/{match.group(1)}'):
+                self._remove(os.path.join(parent, name))
 
     def remove(self):
         """Removes the groups, and what an actuator made in them."""
