@@ -634,7 +634,7 @@ def plot(data, policies, path, tmp):
                f"{len(data['host']['cpus_used'])} CPUs, " \
                f"{data['parameters']['presses']} presses each"
     script = '\n'.join([
-        "set terminal svg size 840,460 enhanced background '#ffffff' "
+        "set terminal svg size 840,500 enhanced background '#ffffff' "
         "font 'Helvetica,Arial,sans-serif,13'",
         f"set output '{path}.tmp'" if "'" not in path else 'exit',
         'set title "{/=17 From the key press to the answer}\\n'
@@ -646,8 +646,9 @@ def plot(data, policies, path, tmp):
         "set grid ytics lc rgb '#e6e6e6' lw 1",
         "set xlabel 'response time in ms' textcolor rgb '#444444'",
         "set ylabel 'presses answered' textcolor rgb '#444444'",
-        "set key inside bottom right samplen 2 spacing 1.3 Left reverse "
-        "opaque textcolor rgb '#222222'",
+        f'set bmargin {5 + 1.4 * len(drawn):.1f}',
+        'set key at screen 0.5,0.03 center bottom vertical maxrows 9 '
+        "samplen 2 spacing 1.3 Left reverse textcolor rgb '#222222'",
         *extra,
         'plot ' + ', \\\n     '.join(curves), ''])
     try:
