@@ -44,6 +44,7 @@ TRIAL_S = 20
 BOOT_S = 90
 MIXED_TRIES = 5
 LINE_WIDTH = 100
+TMP_PREFIX = 'vamp-run-'
 
 
 class Policy:
@@ -591,7 +592,6 @@ class Run:
             'seconds': seconds,
             'date': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
         })
-        os.makedirs(self.args.results, exist_ok=True)
         path = os.path.join(self.args.results, 'run.json')
         with open(path + '.tmp', 'w', encoding='utf-8') as f:
             json.dump(data, f, indent=1)
@@ -704,6 +704,17 @@ def parse_args():
     return args
 
 
+def remove_stale():
+    """Removes the folder of a run of ours that was killed with SIGKILL."""
+    for entry in os.scandir('/tmp'):
+        pid = entry.name[len(TMP_PREFIX):].partition('-')[0]
+        if entry.name.startswith(TMP_PREFIX) and pid.isdigit() and \
+           entry.is_dir(follow_symlinks=False) and \
+           entry.stat(follow_symlinks=False).st_uid == os.geteuid() and \
+           not os.path.exists(f'/proc/{pid}'):
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
 def interrupted(signum, _frame):
     """SIGTERM and SIGHUP end the run as Ctrl-C does."""
     raise SystemExit(128 + signum)
@@ -719,7 +730,14 @@ def main():
     status = 0
     try:
         # A short path: a unix socket's must stay below 108 characters
-        tmp = tempfile.mkdtemp(prefix='vamp-run-', dir='/tmp')
+        try:
+            os.makedirs(args.results, exist_ok=True)
+        except OSError as e:
+            raise GuestError(f'{args.results}: {e.strerror}') from None
+        if not os.access(args.results, os.W_OK):
+            raise GuestError(f'{args.results} cannot be written to')
+        remove_stale()
+        tmp = tempfile.mkdtemp(prefix=f'{TMP_PREFIX}{os.getpid()}-', dir='/tmp')
         stack.callback(shutil.rmtree, tmp, ignore_errors=True)
         run = Run(args, tmp, stack)
         run.boot()
@@ -727,6 +745,10 @@ def main():
         run.report(time.monotonic() - start)
     except GuestError as e:
         print(f'\nrun: {e}', file=sys.stderr)
+        status = 1
+    except BrokenPipeError:
+        # Nobody reads what we say any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 1
     except (KeyboardInterrupt, SystemExit) as e:
         print('\nrun: interrupted', file=sys.stderr)

@@ -202,7 +202,7 @@ class Vm:
         if self.accel.startswith('tcg'):
             append += ' tsc=reliable'
         args = [
-            self.qemu, '-name', self.name, '-nodefaults', '-no-user-config',
+            self.qemu, '-name', self.name + ',debug-threads=on', '-nodefaults', '-no-user-config',
             '-no-reboot', '-machine', self.machine, '-accel', self.accel,
             '-smp', str(self.smp), '-m', str(self.memory),
             '-kernel', self.kernel, '-initrd', self.initrd, '-append', append,
