@@ -30,6 +30,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 from vamp_guest import (BUILD, KEY_RETURN, CpuGroups, GuestError, Presser,
@@ -172,31 +173,40 @@ def plain(value):
 
 
 def pretty(value, indent='  '):
-    """JSON as indented lines; a short flat object takes one line."""
+    """JSON as indented lines for people."""
     lines = []
-    if isinstance(value, dict):
-        width = max((len(k) for k in value), default=0)
-        for key, item in value.items():
-            if isinstance(item, (dict, list)):
-                lines.append(f'{indent}{key}:' + ('' if item else ' none'))
-                lines += pretty(item, indent + '  ')
-            else:
-                lines.append(f'{indent}{key.ljust(width)}  {plain(item)}')
-    elif isinstance(value, list):
-        for item in value:
-            if isinstance(item, dict):
-                # Scalars on one line, what is nested below it
-                flat = '  '.join(f'{k} {plain(v)}' for k, v in item.items()
-                                 if not isinstance(v, (dict, list)))
-                lines.append(f'{indent}- {flat}')
-                for key, inner in item.items():
-                    if isinstance(inner, (dict, list)) and inner:
-                        lines.append(f'{indent}    {key}:')
-                        lines += pretty(inner, indent + '      ')
-            else:
-                lines.append(f'{indent}- {plain(item)}')
-    else:
-        lines.append(indent + plain(value))
+
+    def flowing(start, text):
+        lines.extend(textwrap.wrap(
+            text, LINE_WIDTH, initial_indent=start, break_on_hyphens=False,
+            subsequent_indent=' ' * len(start)) or [start.rstrip()])
+
+    def flat(items):
+        return ',  '.join(f'{k} {plain(v)}' for k, v in items.items())
+
+    def nested(item):
+        return isinstance(item, (dict, list)) and bool(item)
+
+    width = max(map(len, value), default=0)
+    for key, item in value.items():
+        start = f'{indent}{key.ljust(width)}  '
+        if isinstance(item, dict) and not any(map(nested, item.values())):
+            flowing(start, flat(item))
+        elif isinstance(item, dict):
+            lines.append(f'{indent}{key}:')
+            lines += pretty(item, indent + '  ')
+        elif isinstance(item, list) and not any(map(nested, item)):
+            flowing(start, ', '.join(map(plain, item)) or 'none')
+        elif isinstance(item, list):
+            lines.append(f'{indent}{key}:')
+            for element in item:
+                if isinstance(element, dict) and \
+                   not any(map(nested, element.values())):
+                    flowing(indent + '  - ', flat(element))
+                else:
+                    lines += pretty({'-': element}, indent + '  ')
+        else:
+            flowing(start, plain(item))
     return lines
 
 

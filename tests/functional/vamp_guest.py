@@ -202,8 +202,8 @@ class Vm:
         if self.accel.startswith('tcg'):
             append += ' tsc=reliable'
         args = [
-            self.qemu, '-name', self.name + ',debug-threads=on', '-nodefaults', '-no-user-config',
-            '-no-reboot', '-machine', self.machine, '-accel', self.accel,
+            self.qemu, '-name', self.name + ',debug-threads=on',
+            '-nodefaults', '-no-user-config', '-no-reboot', '-machine', self.machine, '-accel', self.accel,
             '-smp', str(self.smp), '-m', str(self.memory),
             '-kernel', self.kernel, '-initrd', self.initrd, '-append', append,
             '-chardev', f'file,id=con,path={self.console}',
