@@ -33,6 +33,8 @@ import tempfile
 import textwrap
 import time
 
+sys.dont_write_bytecode = True  # the source folder stays as it is
+# pylint: disable=wrong-import-position
 from vamp_guest import (BUILD, KEY_RETURN, CpuGroups, GuestError, Presser,
                         QmpError, Vm, choose_cpus, find_qemu, kvm_missing)
 

@@ -203,7 +203,8 @@ class Vm:
             append += ' tsc=reliable'
         args = [
             self.qemu, '-name', self.name + ',debug-threads=on',
-            '-nodefaults', '-no-user-config', '-no-reboot', '-machine', self.machine, '-accel', self.accel,
+            '-nodefaults', '-no-user-config', '-no-reboot',
+            '-machine', self.machine, '-accel', self.accel,
             '-smp', str(self.smp), '-m', str(self.memory),
             '-kernel', self.kernel, '-initrd', self.initrd, '-append', append,
             '-chardev', f'file,id=con,path={self.console}',
@@ -444,7 +445,8 @@ class CpuGroups:
     def __init__(self, prefix='vamp-run'):
         self.prefix = f'{prefix}-{os.getpid()}'
         self.kind = self.parent = None
-        self.why = 'no cgroup hierarchy with the cpu controller is mounted'
+        self.why = 'the cpu controller is not available (neither a v1 ' \
+                   'hierarchy nor a cgroup.subtree_control has it)'
         self._made = []
         for kind, parent in self._candidates():
             reason = self._try(parent)
