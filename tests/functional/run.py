@@ -293,12 +293,24 @@ class Run:
 
         self.neighbour.control('hogs 2')
         self.neighbour.stop()
-        self.out.now('Calibrating the work of a key (about 1 s)')
+        self.out.now('Calibrating the work of a key (about 2 s)')
         self.desk.control('calibrate')
+        self.check_quiet()
         self.clean_scheduling = self.desk.scheduling()
         os.sched_setaffinity(0, self.outside)
         self.presser = Presser(self.desk, self.args.client, self.outside)
         self.stack.callback(self.presser.kill)
+
+    def check_quiet(self):
+        """Says at once if the figures will be disturbed: both VMs idle now."""
+        busy = busy_seconds(self.cpus)
+        own = self.desk.cpu_seconds()
+        time.sleep(1)
+        busy = busy_seconds(self.cpus) - busy - self.desk.cpu_seconds() + own
+        percent = 100 * busy / len(self.cpus)
+        if percent > 10:
+            self.out.say(f'CAUTION:     other processes use {percent:.0f} % of '
+                         'these CPUs now; that disturbs the figures')
 
     def share_text(self):
         """How the host divides the CPUs between the VMs."""
