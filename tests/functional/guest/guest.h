@@ -1,0 +1,55 @@
+/*
+ * The test guest: one static program that plays every role
+ *
+ * init (PID 1) mounts, loads modules and serves the control port; it starts
+ * "respond" and the hogs as processes of their own (each with its own address
+ * space, so that a task tracker tells them apart, and its own session, as the
+ * programs of a desktop have).
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef VAMP_TEST_GUEST_H
+#define VAMP_TEST_GUEST_H
+
+#include <stdint.h>
+
+/* Names of the virtio-serial ports. */
+#define PORT_CONTROL    "vamp.test.control"
+#define PORT_ANSWER     "vamp.test.answer"
+
+/* A line of the control or answer port is shorter than this. */
+#define LINE_LEN        256
+
+/* Opens the virtio-serial port @name; -1 if the machine does not have it. */
+int port_open(const char *name, int flags);
+
+/* Writes all of @text to @fd; false if that failed. */
+int write_line(int fd, const char *text);
+
+/*
+ * Reads @fd up to the next newline into @line (without it). Returns the length,
+ * 0 for an empty line, -1 at the end of file or on an error.
+ */
+int read_line(int fd, char line[LINE_LEN]);
+
+/* Nanoseconds of CLOCK_MONOTONIC. */
+uint64_t now_ns(void);
+
+/* Burns CPU: @loops times the same short sequence of instructions. */
+void burn(uint64_t loops);
+
+/*
+ * Loops that take a millisecond when nobody else wants the CPU. The CPU time
+ * of a guest includes what its host took away, so work is counted in loops,
+ * and this is asked once while the host is idle.
+ */
+uint64_t burn_calibrate(void);
+
+/* The roles. @channel: a socket to init, one line each way. */
+int respond_main(int channel);
+int hog_main(void);
+
+#endif /* VAMP_TEST_GUEST_H */
