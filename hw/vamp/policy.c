@@ -770,7 +770,7 @@ static void set_qtest_schedstat(Object *obj, const char *value, Error **errp)
     p->qtest_schedstat_dir = g_strdup(value);
 }
 
-static void vamp_policy_init(Object *obj)
+static void vamp_policy_instance_init(Object *obj)
 {
     VampPolicy *p = VAMP_POLICY(obj);
 
@@ -834,7 +834,7 @@ static const TypeInfo vamp_policy_info = {
     .name = TYPE_VAMP_POLICY,
     .parent = TYPE_OBJECT,
     .instance_size = sizeof(VampPolicy),
-    .instance_init = vamp_policy_init,
+    .instance_init = vamp_policy_instance_init,
     .instance_finalize = vamp_policy_finalize,
     .class_init = vamp_policy_class_init,
     .interfaces = (InterfaceInfo[]) {
