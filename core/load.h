@@ -32,7 +32,7 @@
 /* CPU time of one entity, by epoch. */
 struct vamp_ring {
     uint64_t epoch;                 /* number of the newest epoch: t / period */
-    uint32_t ns[VAMP_EPOCHS];       /* CPU time in epoch e: ns[e % 32], <= period */
+    uint32_t ns[VAMP_EPOCHS];   /* CPU time in epoch e: ns[e % 32], <= period */
 };
 
 /* Empties @ring. */
@@ -61,8 +61,9 @@ uint32_t vamp_ring_permille(const struct vamp_ring *ring, uint64_t period_ns,
                             uint64_t now);
 
 /*
- * A task is a guest address space; its id is the address of its top-level page table (CR3 without
- * PCID, LAM and noflush bits). 0 stands for "unknown".
+ * A task is a guest address space; its id is the address of its top-level
+ * page table (CR3 without PCID, LAM and noflush bits). 0 stands for
+ * "unknown".
  */
 #define VAMP_TASK_UNKNOWN       0
 

@@ -111,7 +111,8 @@ void vamp_policy_init(struct vamp_policy *p, uint32_t max_vcpus,
     enter_normal(p, VAMP_REASON_START, now);
 }
 
-void vamp_policy_configure(struct vamp_policy *p, const struct vamp_config *cfg)
+void vamp_policy_configure(struct vamp_policy *p,
+                           const struct vamp_config *cfg)
 {
     uint32_t i;
 

@@ -1,10 +1,11 @@
 /*
  * The policy of one VM: when is it interactive, and what is in the background
  *
- * A state machine after vAMP (Kim et al., VEE 2013; facts in its source). It is fed with events
- * and with the caller's clock, keeps no thread, no lock and no clock of its own, and answers with
- * a plan. So a unit test replays a day in milliseconds, and QEMU and the
- * companion kernel modules run the same code.
+ * A state machine after vAMP (Kim et al., VEE 2013; facts in its source). It
+ * is fed with events and with the caller's clock, keeps no thread, no lock
+ * and no clock of its own, and answers with a plan. So a unit test replays a
+ * day in milliseconds, and QEMU and the companion kernel modules run the same
+ * code.
  *
  *   normal     nobody is served: every vCPU is neutral.
  *   non-mixed  a user is served, nothing is in the background: neutral.
@@ -70,8 +71,8 @@ enum vamp_reason {
     VAMP_REASON_START,          /* no event so far */
     VAMP_REASON_EXPIRED,        /* the phase lasted its time */
     VAMP_REASON_LOW_LOAD,       /* the VM's load is below the threshold */
-    VAMP_REASON_NO_BACKGROUND,  /* loaded, but no single task/vCPU is above it */
-    VAMP_REASON_ALL_BUSY,       /* vCPU granularity, and every vCPU is above it */
+    VAMP_REASON_NO_BACKGROUND,  /* loaded, but no one task/vCPU above it */
+    VAMP_REASON_ALL_BUSY,       /* vCPU granularity, every vCPU above it */
     VAMP_REASON_BACKGROUND,     /* mixed: there is background work */
     VAMP_REASON_RESET,          /* vamp_policy_reset() */
 };
@@ -103,12 +104,13 @@ struct vamp_counters {
     uint64_t phases;                    /* phases begun or restarted */
     uint64_t phases_mixed;              /* of them mixed */
     uint64_t phases_sound;              /* of them begun by sound */
-    uint64_t background_overflow;       /* background tasks a plan had no room for */
+    uint64_t background_overflow;       /* tasks a plan had no room for */
 };
 
 /*
- * One VM. Public for reading (vamp-query); written by the functions below only.
- * The storage is the caller's: vamp_policy_size() bytes, any alignment that malloc gives.
+ * One VM. Public for reading (vamp-query); written by the functions below
+ * only. The storage is the caller's: vamp_policy_size() bytes, any alignment
+ * that malloc gives.
  */
 struct vamp_policy {
     struct vamp_config cfg;
@@ -117,7 +119,7 @@ struct vamp_policy {
     enum vamp_phase phase;
     enum vamp_cause cause;
     enum vamp_reason reason;
-    uint64_t since_ns;                  /* when the present phase state began */
+    uint64_t since_ns;                  /* when the phase began or restarted */
     uint64_t until_ns;                  /* when it ends; UINT64_MAX in normal */
     bool have_event;
     uint64_t last_event_ns;
@@ -127,7 +129,7 @@ struct vamp_policy {
     uint32_t nr_background;
     struct vamp_task_load background[VAMP_PLAN_TASKS];  /* descending load */
 
-    uint32_t vm_permille;               /* load + potential load at the last event */
+    uint32_t vm_permille;               /* load + potential at the last event */
     uint64_t system_task;               /* 0: none known */
     uint64_t audio_task;                /* 0: none known */
 
@@ -161,60 +163,68 @@ void vamp_config_default(struct vamp_config *cfg);
 const char *vamp_config_error(const struct vamp_config *cfg);
 
 /*
- * Changes the configuration to a valid @cfg. A new period empties all rings (the caller
- * initialises its task tables anew); the phase that runs keeps its end.
+ * Changes the configuration to a valid @cfg. A new period empties all rings
+ * (the caller initialises its task tables anew); the phase that runs keeps
+ * its end.
  */
-void vamp_policy_configure(struct vamp_policy *p, const struct vamp_config *cfg);
+void vamp_policy_configure(struct vamp_policy *p,
+                           const struct vamp_config *cfg);
 
 /*
- * vCPU comes and goes. @vcpu < max_vcpus. A new vCPU starts with empty rings, class neutral.
- * When the last background or the last interactive vCPU of a plan goes, the
- * phase that runs becomes non-mixed.
+ * vCPU comes and goes. @vcpu < max_vcpus. A new vCPU starts with empty rings,
+ * class neutral. When the last background or the last interactive vCPU of a
+ * plan goes, the phase that runs becomes non-mixed.
  */
 void vamp_policy_vcpu_add(struct vamp_policy *p, uint32_t vcpu);
 void vamp_policy_vcpu_del(struct vamp_policy *p, uint32_t vcpu);
 
-/* vCPU @vcpu ran @run_ns and was runnable but not running @wait_ns in [@t0, @t1). */
+/*
+ * In [@t0, @t1) vCPU @vcpu ran @run_ns and waited, runnable, @wait_ns.
+ */
 void vamp_policy_vcpu_load(struct vamp_policy *p, uint32_t vcpu,
                            uint64_t t0, uint64_t t1,
                            uint64_t run_ns, uint64_t wait_ns);
 
 /*
  * vCPU @vcpu was seen halted while @task was current. The one task that is
- * always current at a halt, on all vCPUs, is the system task (the idle process of
- * Windows): never background. A guest that halts in any task (Linux) has none.
- * Takes the task out of the plan that runs, as vamp_policy_set_audio_task() does.
+ * always current at a halt, on all vCPUs, is the system task (the idle
+ * process of Windows): never background. A guest that halts in any task
+ * (Linux) has none. Takes the task out of the plan that runs, as
+ * vamp_policy_set_audio_task() does.
  */
 void vamp_policy_halted(struct vamp_policy *p, uint32_t vcpu, uint64_t task);
 
 /*
  * Which task plays the sound (0: unknown): never background. Takes it out of
- * the plan that runs; without another background task the phase becomes non-mixed.
+ * the plan that runs; without another background task the phase becomes
+ * non-mixed.
  */
 void vamp_policy_set_audio_task(struct vamp_policy *p, uint64_t task);
 
 /*
- * Would an input event at @now begin or restart a phase? False within the double-click time
- * of the last event while a phase runs. Counts the event. When true, the caller
- * brings loads and tables up to @now and calls vamp_policy_begin().
+ * Would an input event at @now begin or restart a phase? False within the
+ * double-click time of the last event while a phase runs. Counts the event.
+ * When true, the caller brings loads and tables up to @now and calls
+ * vamp_policy_begin().
  */
 bool vamp_policy_input(struct vamp_policy *p, uint64_t now);
 
 /*
- * Sound starts or stops. Returns true when the caller should call vamp_policy_begin() with
- * VAMP_CAUSE_SOUND: sound began and no phase runs. While sound
- * plays, a phase that expires is begun anew instead (see vamp_policy_expire()).
+ * Sound starts or stops. Returns true when the caller should call
+ * vamp_policy_begin() with VAMP_CAUSE_SOUND: sound began and no phase runs.
+ * While sound plays, a phase that expires is begun anew instead (see
+ * vamp_policy_expire()).
  */
 bool vamp_policy_sound(struct vamp_policy *p, bool on);
 
 /*
- * Begins or restarts a phase: computes loads from the window before @now and makes a
- * new plan.
+ * Begins or restarts a phase: computes loads from the window before @now and
+ * makes a new plan.
  *
- * @tables: array of max_vcpus pointers; entry v is what ran on vCPU v, NULL if
- * unknown. @tables == NULL: no task tracker, the plan is made at vCPU granularity
- * (a vCPU above the threshold is background, unless all are).
- * The tables are only read during the call.
+ * @tables: array of max_vcpus pointers; entry v is what ran on vCPU v, NULL
+ * if unknown. @tables == NULL: no task tracker, the plan is made at vCPU
+ * granularity (a vCPU above the threshold is background, unless all are). The
+ * tables are only read during the call.
  */
 void vamp_policy_begin(struct vamp_policy *p, uint64_t now,
                        enum vamp_cause cause,
@@ -222,9 +232,10 @@ void vamp_policy_begin(struct vamp_policy *p, uint64_t now,
 
 /*
  * To be called at until_ns (later is harmless; earlier does nothing and
- * returns true: a timer of a phase that was restarted meanwhile). Ends the phase and returns
- * true; while sound plays returns false with "begin anew" expected from the
- * caller: vamp_policy_begin(VAMP_CAUSE_SOUND). Does nothing in normal phase (returns true).
+ * returns true: a timer of a phase that was restarted meanwhile). Ends the
+ * phase and returns true; while sound plays returns false with "begin anew"
+ * expected from the caller: vamp_policy_begin(VAMP_CAUSE_SOUND). Does nothing
+ * in normal phase (returns true).
  */
 bool vamp_policy_expire(struct vamp_policy *p, uint64_t now);
 
@@ -232,8 +243,9 @@ bool vamp_policy_expire(struct vamp_policy *p, uint64_t now);
 void vamp_policy_reset(struct vamp_policy *p, uint64_t now);
 
 /*
- * Class of vCPU @vcpu while it runs @task (VAMP_TASK_UNKNOWN: not known). A plan made from tasks
- * looks at the task; an unknown task, or a plan made from vCPUs, at the vCPU.
+ * Class of vCPU @vcpu while it runs @task (VAMP_TASK_UNKNOWN: not known). A
+ * plan made from tasks looks at the task; an unknown task, or a plan made
+ * from vCPUs, at the vCPU.
  */
 enum vamp_class vamp_policy_class(const struct vamp_policy *p, uint32_t vcpu,
                                   uint64_t task);
@@ -246,7 +258,9 @@ uint32_t vamp_policy_vcpu_wait(const struct vamp_policy *p, uint32_t vcpu,
 
 /* Constant English text: one clause, no full stop. */
 const char *vamp_reason_text(enum vamp_reason reason);
-const char *vamp_phase_name(enum vamp_phase phase);     /* "normal", "non-mixed", "mixed" */
-const char *vamp_class_name(enum vamp_class vclass);    /* "neutral", "interactive", "background" */
+/* "normal", "non-mixed", "mixed" */
+const char *vamp_phase_name(enum vamp_phase phase);
+/* "neutral", "interactive", "background" */
+const char *vamp_class_name(enum vamp_class vclass);
 
 #endif /* VAMP_CORE_POLICY_H */

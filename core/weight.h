@@ -43,10 +43,11 @@ unsigned int vamp_nice_step_permille(int step, int base_nice);
 
 /*
  * Weights for cgroups whose neutral weight is @base: @interactive is exactly
- * @ratio times @background, both lie in [@min, @max], and @interactive is as near to
- * @base as that allows.
+ * @ratio times @background, both lie in [@min, @max], and @interactive is as
+ * near to @base as that allows.
  *
- * Returns false and leaves the outputs alone when no such pair exists (then @min * @ratio > @max).
+ * Returns false and leaves the outputs alone when no such pair exists (then
+ * @min * @ratio > @max; a @min of 0 counts as 1).
  */
 bool vamp_ratio_to_weights(unsigned int ratio, uint64_t base,
                            uint64_t min, uint64_t max,

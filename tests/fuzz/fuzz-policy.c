@@ -132,7 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (in.left > 0) {
         uint64_t op = get(&in, 1);
 
-        vcpu = (uint32_t)(op >> 4);             /* up to 15: out of range, too */
+        vcpu = (uint32_t)(op >> 4);         /* up to 15: out of range, too */
         switch (op & 15) {
         case 0:
             now += get_ns(&in);                 /* wraps: backwards */

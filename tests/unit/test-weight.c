@@ -98,7 +98,8 @@ static void test_permille(void)
 
     for (nice = -20; nice <= 19; nice++) {
         for (step = 0; nice + step <= 19; step++) {
-            double exact = 1000.0 * kernel[nice + 20] / kernel[nice + step + 20];
+            double exact = 1000.0 * kernel[nice + 20]
+                           / kernel[nice + step + 20];
 
             g_assert_cmpfloat(ABS(vamp_nice_step_permille(step, nice) - exact),
                               <=, 0.5);
