@@ -1,10 +1,10 @@
 /*
  * VAMP: from an event to the weights of threads
  *
- * An event makes the core decide; its decision becomes a plan that vCPU threads can
- * read without a lock, and each thread gets the weight of its class. While a
- * mixed phase is on, a vCPU's thread changes its own weight when its task
- * changes.
+ * An event makes the core decide; its decision becomes a plan that vCPU
+ * threads can read without a lock, and each thread gets the weight of its
+ * class. While a mixed phase is on, a vCPU's thread changes its own weight
+ * when its task changes.
  *
  * Two threads may set the weight of one vCPU: the main loop, for a new plan,
  * and the vCPU's own. Neither waits for the other. The main loop publishes
@@ -117,6 +117,7 @@ void vamp_phase_task_switched(VampPolicy *p, unsigned vcpu, uint64_t task)
             qemu_bh_schedule(p->fault_bh);
             return;
         }
+        /* The weight is set before we look again. */
         smp_mb();
         if (!seqlock_read_retry(&p->plan.seq, seq)) {
             return;
@@ -162,6 +163,7 @@ static void apply_all(VampPolicy *p)
                 vamp_policy_fault(p, reason);
                 return;
             }
+            /* The weight is set before we look again. */
             smp_mb();
         } while (task != qatomic_read(&v->rec.task) &&
                  ++tries < VAMP_APPLY_TRIES);
@@ -197,7 +199,6 @@ static unsigned count_background(VampPolicy *p)
 static void phase_changed(VampPolicy *p, enum vamp_phase before)
 {
     const struct vamp_policy *core = p->core;
-    g_autofree char *id = NULL;
     unsigned background = count_background(p);
 
     trace_vamp_phase(vamp_phase_name(core->phase), VampCause_str(core->cause),
@@ -217,27 +218,36 @@ static void phase_changed(VampPolicy *p, enum vamp_phase before)
     } else {
         timer_mod_ns(p->phase_timer, core->until_ns);
     }
-    id = g_strdup(object_get_canonical_path_component(OBJECT(p)));
-    qapi_event_send_vamp_phase_change(id ?: "", (VampPhase)core->phase,
+    qapi_event_send_vamp_phase_change(p->id, (VampPhase)core->phase,
                                       (VampCause)core->cause,
                                       vamp_reason_text(core->reason),
                                       background);
 }
 
-/*
- * Which tasks are current at a halt tells the guest's idle process. Under KVM a halted vCPU
- * is inside the kernel and looks as if it ran; its idle process uses no CPU time to speak of
- * there, so nothing is lost.
- */
-static void note_halts(VampPolicy *p)
+void vamp_phase_recheck(VampPolicy *p, void (*change)(VampPolicy *, unsigned),
+                        unsigned vcpu)
 {
-    for (unsigned i = 0; i < p->max_vcpus; i++) {
-        VampVcpu *v = &p->vcpu[i];
+    enum vamp_phase before = p->core->phase;
+    uint32_t nr_background = p->core->nr_background;
 
-        if (v->cpu && qatomic_read(&v->cpu->halted) &&
-            qatomic_read(&v->rec.task) != VAMP_TASK_UNKNOWN) {
-            vamp_policy_halted(p->core, i, qatomic_read(&v->rec.task));
-        }
+    change(p, vcpu);
+    if (before != p->core->phase || nr_background != p->core->nr_background) {
+        phase_changed(p, before);
+    }
+}
+
+/*
+ * Which tasks are current at a halt tells the guest's idle process. Under KVM
+ * a halted vCPU is inside the kernel and looks as if it ran; its idle process
+ * uses no CPU time to speak of there, so nothing is lost.
+ */
+static void note_halt(VampPolicy *p, unsigned vcpu)
+{
+    VampVcpu *v = &p->vcpu[vcpu];
+    uint64_t task = qatomic_read(&v->rec.task);
+
+    if (v->cpu && qatomic_read(&v->cpu->halted) && task != VAMP_TASK_UNKNOWN) {
+        vamp_policy_halted(p->core, vcpu, task);
     }
 }
 
@@ -291,6 +301,8 @@ static void phase_timer_cb(void *opaque)
         phase_begin(p, now, VAMP_CAUSE_SOUND);
     } else if (before != p->core->phase) {
         phase_changed(p, before);
+    } else if (before != VAMP_PHASE_NORMAL) {
+        timer_mod_ns(p->phase_timer, p->core->until_ns);
     }
 }
 
@@ -353,7 +365,9 @@ static void load_timer_cb(void *opaque)
     uint64_t now = vamp_now(p);
 
     vamp_vcpu_update_loads(p, now);
-    note_halts(p);
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        vamp_phase_recheck(p, note_halt, i);
+    }
     timer_mod_ns(p->load_timer, now + p->core->period_ns * VAMP_WINDOW_EPOCHS);
 }
 

@@ -65,7 +65,8 @@ struct VampPolicy {
     OnOffAuto audio_wanted;
 
     /* State */
-    bool complete;              /* properties are live */
+    bool complete;              /* accepted as the VM's policy */
+    char *id;
     bool running;               /* vCPUs are known, tracker and actuator chosen */
     bool vm_running;
     char *fault;
@@ -106,7 +107,10 @@ struct VampPolicy {
     char *qtest_schedstat_dir;
 };
 
-/* The VM's policy, NULL if there is none. Set under the BQL; atomic for vCPU threads. */
+/*
+ * The VM's policy, NULL if there is none. Set under the BQL; atomic for vCPU
+ * threads.
+ */
 extern VampPolicy *vamp_the_policy;
 
 /* --- policy.c: the object ------------------------------------------------ */
@@ -114,13 +118,49 @@ extern VampPolicy *vamp_the_policy;
 /* The policy's clock in ns: host monotonic time, or qtest's clock. Any thread. */
 uint64_t vamp_now(const VampPolicy *p);
 
-/* The VM's policy object, started if it can be; NULL: there is none. Main loop. */
+/*
+ * The VM's policy object, started if it can be; NULL: there is none. Main
+ * loop.
+ */
 VampPolicy *vamp_policy_get(void);
 
 /* Chooses tracker and actuator if that was put off. */
 void vamp_policy_ensure_started(VampPolicy *p);
 
-/* Turns the actuator off for good with @reason; all weights are put back. */
+/* --- properties.c -------------------------------------------------------- */
+
+void vamp_policy_add_properties(ObjectClass *oc);
+
+/* --- means.c: tracker, actuator, sound ----------------------------------- */
+
+/*
+ * Returns when no vCPU thread is inside a call that began before. Drops the
+ * BQL while it waits.
+ */
+void vamp_wait_for_vcpus(VampPolicy *p);
+
+/* Chooses by the property, or by what works; says why. Nothing must be open. */
+void vamp_actuator_choose(VampPolicy *p);
+void vamp_tracker_choose(VampPolicy *p);
+
+/*
+ * Puts all threads back. @wait: vCPU threads may be inside apply(); drops the
+ * BQL while it waits for them.
+ */
+void vamp_actuator_close(VampPolicy *p, bool wait);
+void vamp_tracker_close(VampPolicy *p);
+
+/* A vCPU is plugged. Does nothing without an actuator. */
+void vamp_actuator_attach(VampPolicy *p, unsigned vcpu, Error **errp);
+void vamp_tracker_start_vcpu(VampPolicy *p, unsigned vcpu);
+
+/* @gone: the vCPU's thread has ended. */
+void vamp_tracker_stop_vcpu(VampPolicy *p, unsigned vcpu, bool gone);
+
+void vamp_sound_open(VampPolicy *p);
+void vamp_sound_close(VampPolicy *p);
+
+/* Turns the actuator off with @reason; all weights are put back. */
 void vamp_policy_fault(VampPolicy *p, const char *reason);
 
 /* --- vcpu.c: vCPUs and their load ---------------------------------------- */
@@ -145,6 +185,13 @@ void vamp_phase_reset(VampPolicy *p);
 
 /* Makes the present plan true once more (new ratio, new actuator). */
 void vamp_phase_reapply(VampPolicy *p);
+
+/*
+ * Calls @change(@p, @vcpu), which tells the core something that may change a
+ * running plan, and makes the new plan true if so.
+ */
+void vamp_phase_recheck(VampPolicy *p, void (*change)(VampPolicy *, unsigned),
+                        unsigned vcpu);
 
 /* Class of a vCPU with the task that it runs now. */
 enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu);

@@ -14,9 +14,9 @@
 #include "trace.h"
 
 /*
- * The first two numbers of /proc/self/task/TID/schedstat: CPU time and run delay in ns
- * (Documentation/scheduler/sched-stats.rst of Linux). Under qtest threads do
- * not run, so a test may give files of its own.
+ * The first two numbers of /proc/self/task/TID/schedstat: CPU time and run
+ * delay in ns (Documentation/scheduler/sched-stats.rst of Linux). Under qtest
+ * threads do not run, so a test may give files of its own.
  */
 static int open_schedstat(const VampPolicy *p, unsigned vcpu, int tid)
 {
@@ -75,6 +75,16 @@ void vamp_vcpu_update_loads(VampPolicy *p, uint64_t now)
     }
 }
 
+static void core_add(VampPolicy *p, unsigned vcpu)
+{
+    vamp_policy_vcpu_add(p->core, vcpu);
+}
+
+static void core_del(VampPolicy *p, unsigned vcpu)
+{
+    vamp_policy_vcpu_del(p->core, vcpu);
+}
+
 void vamp_vcpu_add(VampPolicy *p, CPUState *cpu)
 {
     VampVcpu *v;
@@ -90,7 +100,7 @@ void vamp_vcpu_add(VampPolicy *p, CPUState *cpu)
     v->load_at_ns = vamp_now(p);
     v->schedstat_fd = open_schedstat(p, cpu->cpu_index, v->tid);
     read_schedstat(v->schedstat_fd, &v->run_ns, &v->wait_ns);
-    vamp_policy_vcpu_add(p->core, cpu->cpu_index);
+    vamp_phase_recheck(p, core_add, cpu->cpu_index);
     trace_vamp_vcpu_add(cpu->cpu_index, v->tid);
 }
 
@@ -106,7 +116,7 @@ void vamp_vcpu_del(VampPolicy *p, CPUState *cpu)
         return;
     }
     trace_vamp_vcpu_del(cpu->cpu_index, v->tid);
-    vamp_policy_vcpu_del(p->core, cpu->cpu_index);
+    vamp_phase_recheck(p, core_del, cpu->cpu_index);
     if (v->schedstat_fd >= 0) {
         close(v->schedstat_fd);
         v->schedstat_fd = -1;

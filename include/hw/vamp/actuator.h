@@ -21,17 +21,20 @@ typedef struct VampActuatorClass VampActuatorClass;
 /* Where the kernel's files are. Tests give folders of their own. */
 typedef struct VampHostPaths {
     const char *proc;       /* "/proc" */
-    const char *mountinfo;  /* "/proc/self/mountinfo": finds the cgroup mounts */
+    const char *mountinfo;  /* "/proc/self/mountinfo": cgroup mounts */
 } VampHostPaths;
 
 extern const VampHostPaths vamp_host_paths;
 
-/* What a vCPU thread has now, for vamp-query. Strings are the caller's to free. */
+/*
+ * What a vCPU thread has now, for vamp-query. Strings are the caller's to
+ * free.
+ */
 typedef struct VampActuation {
     bool has_nice;
     int nice;               /* -20..19 */
     bool has_weight;
-    uint64_t weight;        /* cpu.weight (v2, 1..10000) or cpu.shares (v1, 2..262144) */
+    uint64_t weight;        /* cpu.weight (1..10000), cpu.shares (2..262144) */
     char *cgroup;           /* path below the hierarchy's root, or NULL */
 } VampActuation;
 
@@ -39,8 +42,9 @@ struct VampActuatorClass {
     const char *name;       /* as in the QAPI enum VampActuatorKind */
 
     /*
-     * Can this actuator be used for the calling process, and can everything that it changes be
-     * undone afterwards? Proves it without touching any thread that existed before.
+     * Can this actuator be used for the calling process, and can everything
+     * that it changes be undone afterwards? Proves it without touching any
+     * thread that existed before.
      * @tids: the vCPU threads (they are only looked at).
      * Returns false with one sentence in @errp otherwise.
      * Main thread, BQL held. May block for some milliseconds.
@@ -59,8 +63,9 @@ struct VampActuatorClass {
     bool (*attach)(VampActuator *a, unsigned vcpu, pid_t tid, Error **errp);
 
     /*
-     * Puts the thread back to what attach() found (unless somebody else has changed it since:
-     * then that stays). The thread may have exited already. Main thread.
+     * Puts the thread back to what attach() found (unless somebody else has
+     * changed it since: then that stays). The thread may have exited already.
+     * Main thread.
      */
     void (*detach)(VampActuator *a, unsigned vcpu);
 

@@ -13,9 +13,9 @@
 
 /*
  * Starts to call @fn(@opaque, mask) for each user event, @mask having a bit
- * (1 << VampTrigger) for each kind that the event is of; never 0. @fn is called in the main loop
- * with the BQL held, in the middle of the event's delivery: it must be quick.
- * There is one listener; NULL ends it.
+ * (1 << VampTrigger) for each kind that the event is of; never 0. @fn is
+ * called in the main loop with the BQL held, in the middle of the event's
+ * delivery: it must be quick. There is one listener; NULL ends it.
  */
 void vamp_input_listen(void (*fn)(void *opaque, uint32_t mask), void *opaque);
 
@@ -27,7 +27,8 @@ typedef struct VampSound VampSound;
  * ends. Main loop, BQL held.
  *
  * Never fails; with no audiodev to listen to it hears nothing.
- * @reason: one sentence, what is listened to or why nothing is; the caller frees it.
+ * @reason: one sentence, what is listened to or why nothing is; the caller
+ * frees it.
  * Returns NULL if nothing can be heard.
  */
 VampSound *vamp_sound_listen(void (*fn)(void *opaque, bool playing),

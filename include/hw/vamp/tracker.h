@@ -45,14 +45,15 @@ bool vamp_recorder_switch(VampRecorder *rec, uint64_t task);
 
 /*
  * The vCPU was seen running @task; the CPU time since the last sample goes to
- * it. vCPU thread, also in a signal handler. Returns true if it is another task than at the
- * last sample.
+ * it. vCPU thread, also in a signal handler. Returns true if it is another
+ * task than at the last sample.
  */
 bool vamp_recorder_sample(VampRecorder *rec, uint64_t task);
 
 /*
  * Copies the table to @out, with what has not been charged yet: CPU time
- * until @cpu_ns (the thread's total), host time until @now. Any thread but the vCPU's.
+ * until @cpu_ns (the thread's total), host time until @now. Any thread but
+ * the vCPU's.
  * Returns false, @out unchanged, when the vCPU's thread did not finish an
  * update in time (it has lost its CPU in the middle of one).
  */
@@ -83,7 +84,7 @@ void vamp_sample_stop(CPUState *cpu);
 void vamp_tcg_gone(CPUState *cpu);
 void vamp_sample_gone(CPUState *cpu);
 
-/* --- called by them, on the vCPU's own thread ------------------------------ */
+/* --- called by them, on the vCPU's own thread ---------------------------- */
 
 /* Events follow; the account begins empty. */
 void vamp_tracker_begin(int cpu_index);

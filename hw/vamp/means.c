@@ -1,0 +1,268 @@
+/*
+ * VAMP: the means: tracker, actuator and sound, chosen with reasons
+ *
+ * Nothing silent: whatever is off or second best says why in vamp-query.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-events-vamp.h"
+#include "qemu/error-report.h"
+#include "hw/core/cpu.h"
+#include "vamp-int.h"
+#include "trace.h"
+
+/* --- vCPU threads out of the way ----------------------------------------- */
+
+static void do_nothing(CPUState *cpu, run_on_cpu_data data)
+{
+}
+
+/*
+ * Returns when no vCPU thread is inside a call that began before. Drops the
+ * BQL while it waits.
+ */
+void vamp_wait_for_vcpus(VampPolicy *p)
+{
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (p->vcpu[i].cpu) {
+            run_on_cpu(p->vcpu[i].cpu, do_nothing, RUN_ON_CPU_NULL);
+        }
+    }
+}
+
+/* --- actuator ------------------------------------------------------------ */
+
+static const struct {
+    VampActuatorKind kind;
+    const VampActuatorClass *klass;
+} actuators[] = {
+    /* In the order of preference of "auto". */
+    { VAMP_ACTUATOR_KIND_CGROUP, &vamp_actuator_cgroup },
+    { VAMP_ACTUATOR_KIND_NICE, &vamp_actuator_nice },
+};
+
+void vamp_actuator_attach(VampPolicy *p, unsigned i, Error **errp)
+{
+    VampVcpu *v = &p->vcpu[i];
+
+    if (p->actuator && v->cpu &&
+        p->actuator_class->attach(p->actuator, i, v->tid, errp)) {
+        v->applied = VAMP_CLASS_NEUTRAL;
+        qatomic_set(&v->attached, true);
+    }
+}
+
+void vamp_actuator_close(VampPolicy *p, bool wait)
+{
+    if (!p->actuator) {
+        return;
+    }
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        qatomic_set(&p->vcpu[i].attached, false);
+    }
+    if (wait) {
+        vamp_wait_for_vcpus(p);
+    }
+    if (p->actuator) {
+        p->actuator_class->close(p->actuator);
+        p->actuator = NULL;
+    }
+    p->actuator_kind = VAMP_ACTUATOR_KIND_NONE;
+}
+
+/* Tries one; on failure everything is as before. */
+static bool actuator_try(VampPolicy *p, const VampActuatorClass *klass,
+                         Error **errp)
+{
+    g_autofree pid_t *tids = g_new0(pid_t, p->max_vcpus);
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (p->vcpu[i].cpu) {
+            tids[n++] = p->vcpu[i].tid;
+        }
+    }
+    if (!klass->probe(&vamp_host_paths, tids, n, errp)) {
+        return false;
+    }
+    p->actuator = klass->open(&vamp_host_paths, p->max_vcpus, p->ratio, errp);
+    if (!p->actuator) {
+        return false;
+    }
+    p->actuator_class = klass;
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        Error *err = NULL;
+
+        vamp_actuator_attach(p, i, &err);
+        if (err) {
+            vamp_actuator_close(p, false);
+            error_propagate(errp, err);
+            return false;
+        }
+    }
+    return true;
+}
+
+void vamp_actuator_choose(VampPolicy *p)
+{
+    g_autoptr(GString) why = g_string_new(NULL);
+
+    p->actuator_kind = VAMP_ACTUATOR_KIND_NONE;
+    g_clear_pointer(&p->fault, g_free);
+    if (p->actuator_wanted == VAMP_ACTUATOR_KIND_NONE) {
+        g_string_append(why, "set to none: phases are only reported");
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(actuators); i++) {
+        bool wanted = p->actuator_wanted == actuators[i].kind;
+        Error *err = NULL;
+
+        if (p->actuator_wanted != VAMP_ACTUATOR_KIND_AUTO && !wanted) {
+            continue;
+        }
+        if (actuator_try(p, actuators[i].klass, &err)) {
+            p->actuator_kind = actuators[i].kind;
+            g_string_append_printf(why, "%s%s", why->len ? "; " : "",
+                                   wanted ? "set, and it works here"
+                                          : "the best that works here");
+            break;
+        }
+        g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "",
+                               actuators[i].klass->name, error_get_pretty(err));
+        error_free(err);
+    }
+    g_free(p->actuator_reason);
+    p->actuator_reason = g_strdup(why->str);
+    trace_vamp_actuator(VampActuatorKind_str(p->actuator_kind),
+                        p->actuator_reason);
+    if (p->actuator_wanted != VAMP_ACTUATOR_KIND_NONE && !p->actuator) {
+        warn_report("vamp-policy changes no weights: %s", p->actuator_reason);
+    }
+}
+
+void vamp_policy_fault(VampPolicy *p, const char *reason)
+{
+    trace_vamp_fault(reason);
+    warn_report("vamp-policy is off: %s", reason);
+    g_free(p->fault);
+    p->fault = g_strdup(reason);
+    p->faults++;
+    vamp_actuator_close(p, true);
+    g_free(p->actuator_reason);
+    p->actuator_reason = g_strdup_printf("turned off by a fault: %s", reason);
+    vamp_phase_reset(p);
+    qapi_event_send_vamp_fault(p->id, reason);
+}
+
+/* --- tracker ------------------------------------------------------------- */
+
+void vamp_tracker_start_vcpu(VampPolicy *p, unsigned i)
+{
+    switch (p->tracker) {
+    case VAMP_TRACKER_TCG:
+        vamp_tcg_start(p->vcpu[i].cpu);
+        break;
+    case VAMP_TRACKER_SAMPLE:
+        vamp_sample_start(p->vcpu[i].cpu);
+        break;
+    default:
+        break;
+    }
+}
+
+void vamp_tracker_stop_vcpu(VampPolicy *p, unsigned i, bool gone)
+{
+    CPUState *cpu = p->vcpu[i].cpu;
+
+    switch (p->tracker) {
+    case VAMP_TRACKER_TCG:
+        (gone ? vamp_tcg_gone : vamp_tcg_stop)(cpu);
+        break;
+    case VAMP_TRACKER_SAMPLE:
+        (gone ? vamp_sample_gone : vamp_sample_stop)(cpu);
+        break;
+    default:
+        break;
+    }
+}
+
+void vamp_tracker_choose(VampPolicy *p)
+{
+    static const struct {
+        VampTracker kind;
+        const char *(*unavailable)(void);
+    } trackers[] = {
+        { VAMP_TRACKER_TCG, vamp_tcg_unavailable },
+        { VAMP_TRACKER_SAMPLE, vamp_sample_unavailable },
+    };
+    g_autoptr(GString) why = g_string_new(NULL);
+
+    p->tracker = VAMP_TRACKER_NONE;
+    if (p->tracker_wanted == VAMP_TRACKER_NONE) {
+        g_string_append(why, "set to none: each vCPU is judged as a whole");
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(trackers); i++) {
+        bool wanted = p->tracker_wanted == trackers[i].kind;
+        const char *hindrance;
+
+        if (p->tracker_wanted != VAMP_TRACKER_AUTO && !wanted) {
+            continue;
+        }
+        hindrance = trackers[i].unavailable();
+        if (!hindrance) {
+            p->tracker = trackers[i].kind;
+            g_string_append_printf(why, "%s%s", why->len ? "; " : "",
+                                   wanted ? "set, and it works here"
+                                          : "the best that works here");
+            break;
+        }
+        g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "",
+                               VampTracker_str(trackers[i].kind), hindrance);
+    }
+    g_free(p->tracker_reason);
+    p->tracker_reason = g_strdup(why->str);
+    trace_vamp_tracker(VampTracker_str(p->tracker), p->tracker_reason);
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (p->vcpu[i].cpu) {
+            vamp_tracker_start_vcpu(p, i);
+        }
+    }
+}
+
+void vamp_tracker_close(VampPolicy *p)
+{
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (p->vcpu[i].cpu) {
+            vamp_tracker_stop_vcpu(p, i, false);
+        }
+    }
+    p->tracker = VAMP_TRACKER_NONE;
+}
+
+/* --- sound --------------------------------------------------------------- */
+
+void vamp_sound_open(VampPolicy *p)
+{
+    g_clear_pointer(&p->sound_reason, g_free);
+    if (p->audio_wanted == ON_OFF_AUTO_OFF) {
+        p->sound_reason = g_strdup("set to off");
+        return;
+    }
+    p->sound = vamp_sound_listen(vamp_phase_sound, p, &p->sound_reason);
+    if (!p->sound && p->audio_wanted == ON_OFF_AUTO_ON) {
+        warn_report("vamp-policy cannot hear the guest: %s", p->sound_reason);
+    }
+}
+
+void vamp_sound_close(VampPolicy *p)
+{
+    g_clear_pointer(&p->sound, vamp_sound_free);
+    if (p->sound_playing) {
+        p->sound_playing = false;
+        vamp_policy_sound(p->core, false);
+    }
+}
