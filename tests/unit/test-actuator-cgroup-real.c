@@ -209,6 +209,42 @@ static void test_real_exited(void)
     real_done(&r);
 }
 
+static void *rmdir_soon(void *dir)
+{
+    g_usleep(3000);
+    rmdir(dir);
+    return NULL;
+}
+
+/*
+ * An exiting thread keeps its group busy for a moment; as that moment cannot
+ * be had at will, a group in it does the same here.
+ */
+static void test_real_lingering(void)
+{
+    g_autofree char *busy = NULL;
+    VampScratchThread *t;
+    pthread_t thread;
+    VampActuator *a;
+    Real r;
+
+    if (!real_init(&r)) {
+        return;
+    }
+    t = vamp_scratch_start(&error_abort);
+    a = cgroup_class->open(&vamp_host_paths, 1, 3, &error_abort);
+    g_assert_true(cgroup_class->attach(a, 0, vamp_scratch_tid(t),
+                                       &error_abort));
+    busy = g_strdup_printf("%s/vamp-%d-vcpu0/busy", r.dir, (int)getpid());
+    g_assert_cmpint(mkdir(busy, 0755), ==, 0);
+    g_assert_cmpint(pthread_create(&thread, NULL, rmdir_soon, busy), ==, 0);
+    cgroup_class->close(a);
+    g_assert_false(has_vamp_group(r.dir));
+    pthread_join(thread, NULL);
+    vamp_scratch_stop(t);
+    real_done(&r);
+}
+
 /* A group like libvirt's: beside the main thread's, one thread in it. */
 static char *make_own(Real *r, const char *name, pid_t tid)
 {
@@ -272,8 +308,10 @@ static void test_real_own(void)
     /* The group is removed under us. */
     g_assert_true(cgroup_class->attach(a, 0, tid, &error_abort));
     remove_own(&r, dir, tid);
+    errno = E2BIG;
     g_assert_cmpint(cgroup_class->apply(a, 0, VAMP_CLASS_BACKGROUND), ==,
                     -ENODEV);
+    g_assert_cmpint(errno, ==, E2BIG);  /* it runs in signal handlers */
     cgroup_class->close(a);
     vamp_scratch_stop(t);
     real_done(&r);
@@ -533,6 +571,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vamp/cgroup/real/attach", test_real_attach);
     g_test_add_func("/vamp/cgroup/real/stray", test_real_stray);
     g_test_add_func("/vamp/cgroup/real/exited", test_real_exited);
+    g_test_add_func("/vamp/cgroup/real/lingering", test_real_lingering);
     g_test_add_func("/vamp/cgroup/real/own", test_real_own);
     g_test_add_func("/vamp/cgroup/real/idle", test_real_idle);
     g_test_add_func("/vamp/cgroup/real/denied", test_real_denied);

@@ -65,11 +65,24 @@ static const FindCase find_cases[] = {
     }, {
         "container-other", "4:cpu:/docker/identity\n",
         MOUNT("/docker/id", "cpu", "cgroup", "rw,cpu"),
-        "cpu/entity", 1, NULL, "group /docker/identity of the cgroup v1 *",
+        "cpuentity", 1, NULL, "group /docker/identity of the cgroup v1 *",
     }, {
-        "namespace-outside", "0::/../../vm\n",
+        "namespace-outside", "0::/../vm\n",
         MOUNT("/", "cg", "cgroup2", "rw"),
-        "cg/x", 2, NULL, "group /../../vm of the cgroup v2 hierarchy is not *",
+        "vm", 2, NULL, "group /../vm of the cgroup v2 hierarchy is not *",
+    }, {
+        "namespace-above", "0::/..\n",
+        MOUNT("/", "cg", "cgroup2", "rw"),
+        ".", 2, NULL, "group /.. of the cgroup v2 hierarchy is not *",
+    }, {
+        "namespace-dots", "0::/..vm\n",
+        MOUNT("/", "cg", "cgroup2", "rw"),
+        "cg/..vm", 2, "cg/..vm",
+    }, {
+        /* The namespace was entered after the mount. */
+        "namespace-late", "0::/../vm\n",
+        MOUNT("/..", "cg", "cgroup2", "rw"),
+        "cg/vm", 2, "cg/vm",
     }, {
         "bind-second", "4:cpu:/m/vm\n",
         MOUNT("/other", "first", "cgroup", "rw,cpu")
@@ -289,7 +302,7 @@ static void test_libvirt(void)
     assert_file(l.m.dir, VCPU1, "600");
 
     /* 200 was ours by the old ratio; 700 is virsh schedinfo's: stays. */
-    put_file(l.m.dir, VCPU1, "700\n");
+    g_assert_cmpint(vamp_cgroup_write(l.m.dir, VCPU1, "700"), ==, 0);
     cgroup_class->close(a);
     assert_file(l.m.dir, VCPU0, "600");
     assert_file(l.m.dir, VCPU1, "700");
