@@ -90,7 +90,7 @@ static const FindCase find_cases[] = {
         "second/vm", 1, "second/vm",
     }, {
         "not-visible", "0::/gone\n", MOUNT("/", "cg", "cgroup2", "rw"),
-        "cg/x", 2, NULL, "group /gone of the cgroup v2 hierarchy is not *",
+        "cg/y", 2, NULL, "group /gone of the cgroup v2 hierarchy is not *",
     }, {
         "not-mounted-v1", "4:cpu:/a\n0::/u\n",
         NOISE MOUNT("/", "unified", "cgroup2", "rw"),
@@ -118,6 +118,7 @@ static void test_find(const void *opaque)
     mountinfo = g_strjoinv(m.dir, parts);
     put_file(m.dir, "mountinfo", mountinfo);
     put_file(m.dir, procs, "");
+    put_file(m.dir, "cg/x", "");        /* or there would be no "cg/.." */
     mock_thread(&m, getpid(), c->cgroup);
 
     cg = vamp_cgroups_new(&m.paths, &err);
