@@ -552,6 +552,9 @@ class Run:
                 ', as if the host were idle.'
         else:
             text = f'vamp is SLOWER than stock: vamp/stock p50 is {figures}.'
+        if ((self.query or {}).get('actuator') or {}).get('active') == 'none':
+            text += ' Nothing else could be expected: vamp may not change ' \
+                    'weights here, its actuator above says why.'
         return text, facts
 
     def report(self, seconds):
