@@ -197,6 +197,14 @@ char *vamp_cgroup_path(const VampCgroups *cg, pid_t tid, Error **errp)
     return thread_path(cg->proc, tid, &version, errp);
 }
 
+/* What lies above our cgroup namespace is shown as "/..", "/../x" and so on. */
+static bool is_outside(const char *path)
+{
+    const char *rest;
+
+    return strstart(path, "/..", &rest) && (!*rest || *rest == '/');
+}
+
 char *vamp_cgroup_dir(const VampCgroups *cg, const char *path, Error **errp)
 {
     unsigned i;
@@ -213,8 +221,8 @@ char *vamp_cgroup_dir(const VampCgroups *cg, const char *path, Error **errp)
             continue;
         }
         dir = g_strconcat(m->dir, strcmp(below, "/") ? below : "", NULL);
-        /* "/../x": outside of our cgroup namespace; or hidden by a mount. */
-        if (!strstr(below, "/../") && vamp_cgroup_has(dir, "cgroup.procs")) {
+        /* The mount may be hidden by a later one. */
+        if (!is_outside(below) && vamp_cgroup_has(dir, "cgroup.procs")) {
             return g_steal_pointer(&dir);
         }
     }

@@ -165,6 +165,30 @@ def first_line(command):
     return out.stdout.partition('\n')[0].strip() or None
 
 
+# QEMU's answers come in no order; these first, the others by name after them
+QUERY_ORDER = (
+    'enabled', 'id', 'phase', 'cpu-index', 'thread-id', 'class', 'active',
+    'playing', 'requested', 'task', 'phase-cause', 'reason', 'fault',
+    'phase-age-ms', 'phase-left-ms', 'vm-load-percent', 'load-percent',
+    'wait-percent', 'weight', 'nice', 'current-task', 'cgroup', 'tracker',
+    'actuator', 'sound', 'vcpus', 'background-tasks', 'audio-tasks',
+    'system-task')
+
+
+def in_order(value):
+    """@value with the members of its objects in QUERY_ORDER."""
+    if isinstance(value, list):
+        return [in_order(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+
+    def rank(key):
+        known = key in QUERY_ORDER
+        return QUERY_ORDER.index(key) if known else len(QUERY_ORDER), key
+
+    return {k: in_order(value[k]) for k in sorted(value, key=rank)}
+
+
 def plain(value):
     """A value of vamp-query for people."""
     if isinstance(value, bool):
@@ -419,7 +443,7 @@ class Run:
                 return
             if isinstance(reply, list):
                 reply = reply[0] if reply else {}
-            self.query = reply
+            self.query = in_order(reply)
             if self.is_mixed():
                 self.query_note = 'taken 100 ms after a key press'
                 break
@@ -528,6 +552,9 @@ class Run:
                 ', as if the host were idle.'
         else:
             text = f'vamp is SLOWER than stock: vamp/stock p50 is {figures}.'
+        if ((self.query or {}).get('actuator') or {}).get('active') == 'none':
+            text += ' Nothing else could be expected: vamp may not change ' \
+                    'weights here, its actuator above says why.'
         return text, facts
 
     def report(self, seconds):

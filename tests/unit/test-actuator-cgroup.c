@@ -65,11 +65,24 @@ static const FindCase find_cases[] = {
     }, {
         "container-other", "4:cpu:/docker/identity\n",
         MOUNT("/docker/id", "cpu", "cgroup", "rw,cpu"),
-        "cpu/entity", 1, NULL, "group /docker/identity of the cgroup v1 *",
+        "cpuentity", 1, NULL, "group /docker/identity of the cgroup v1 *",
     }, {
-        "namespace-outside", "0::/../../vm\n",
+        "namespace-outside", "0::/../vm\n",
         MOUNT("/", "cg", "cgroup2", "rw"),
-        "cg/x", 2, NULL, "group /../../vm of the cgroup v2 hierarchy is not *",
+        "vm", 2, NULL, "group /../vm of the cgroup v2 hierarchy is not *",
+    }, {
+        "namespace-above", "0::/..\n",
+        MOUNT("/", "cg", "cgroup2", "rw"),
+        ".", 2, NULL, "group /.. of the cgroup v2 hierarchy is not *",
+    }, {
+        "namespace-dots", "0::/..vm\n",
+        MOUNT("/", "cg", "cgroup2", "rw"),
+        "cg/..vm", 2, "cg/..vm",
+    }, {
+        /* The namespace was entered after the mount. */
+        "namespace-late", "0::/../vm\n",
+        MOUNT("/..", "cg", "cgroup2", "rw"),
+        "cg/vm", 2, "cg/vm",
     }, {
         "bind-second", "4:cpu:/m/vm\n",
         MOUNT("/other", "first", "cgroup", "rw,cpu")
@@ -77,7 +90,7 @@ static const FindCase find_cases[] = {
         "second/vm", 1, "second/vm",
     }, {
         "not-visible", "0::/gone\n", MOUNT("/", "cg", "cgroup2", "rw"),
-        "cg/x", 2, NULL, "group /gone of the cgroup v2 hierarchy is not *",
+        "cg/y", 2, NULL, "group /gone of the cgroup v2 hierarchy is not *",
     }, {
         "not-mounted-v1", "4:cpu:/a\n0::/u\n",
         NOISE MOUNT("/", "unified", "cgroup2", "rw"),
@@ -105,6 +118,7 @@ static void test_find(const void *opaque)
     mountinfo = g_strjoinv(m.dir, parts);
     put_file(m.dir, "mountinfo", mountinfo);
     put_file(m.dir, procs, "");
+    put_file(m.dir, "cg/x", "");        /* or there would be no "cg/.." */
     mock_thread(&m, getpid(), c->cgroup);
 
     cg = vamp_cgroups_new(&m.paths, &err);
@@ -289,7 +303,7 @@ static void test_libvirt(void)
     assert_file(l.m.dir, VCPU1, "600");
 
     /* 200 was ours by the old ratio; 700 is virsh schedinfo's: stays. */
-    put_file(l.m.dir, VCPU1, "700\n");
+    g_assert_cmpint(vamp_cgroup_write(l.m.dir, VCPU1, "700"), ==, 0);
     cgroup_class->close(a);
     assert_file(l.m.dir, VCPU0, "600");
     assert_file(l.m.dir, VCPU1, "700");

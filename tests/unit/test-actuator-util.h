@@ -163,7 +163,8 @@ static inline bool has_vamp_group(const char *dir)
     return found;
 }
 
-static inline void assert_file(const char *root, const char *name, const char *want)
+static inline void assert_file(const char *root, const char *name,
+                               const char *want)
 {
     g_autofree char *text = get_file(root, name);
 
