@@ -1,0 +1,84 @@
+# VAMP: the front door
+#
+#   make            what there is
+#   make run        install what is missing, build, boot two guests, show the response with and without VAMP
+#   make check      everything that this machine can test
+#
+# Variables: QEMU_SRC=DIR (a QEMU source folder instead of the distribution's), BUILD=DIR, JOBS=N, PREFIX=, DESTDIR=,
+# KERNEL=FILE and KERNEL_MODULES=DIR (for the guests of `make run`), RUN_ARGS=..., CHECK=GROUPS
+
+BUILD ?= $(CURDIR)/build
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+RUN_ARGS ?=
+CHECK ?=
+
+export BUILD JOBS QEMU_SRC
+
+.PHONY: help setup build run check full install update qtest-baseline clean distclean
+
+help:
+	@echo 'make run             build, boot two guests, show the response time with and without VAMP'
+	@echo 'make check           run all tests that this machine can run (CHECK="core style": only these groups)'
+	@echo 'make build           only build: build/bin/qemu-system-x86_64 (slim: what run and check need)'
+	@echo 'make full            build QEMU with all default features and devices; make install DESTDIR=... PREFIX=...'
+	@echo 'make update          ask the archive for a newer QEMU $(shell . upstream/qemu.conf; echo $$QEMU_SERIES).x and build it'
+	@echo 'make clean           remove what was built (the downloaded sources stay); distclean: everything'
+	@echo 'Give a QEMU source folder of your own with QEMU_SRC=DIR.'
+
+setup:
+	@scripts/setup build
+
+# Sources, patches, links and objects: each step looks for itself whether there is anything to do.
+build: setup
+	@scripts/qemu-source
+	@scripts/qemu-build slim
+
+run:
+	@echo '[vamp] make run: packages, QEMU, two guests, then about 3 minutes of measuring'
+	@scripts/setup build run
+	@scripts/qemu-source
+	@scripts/qemu-build slim
+	@$(MAKE) --no-print-directory -s -C tests/functional BUILD='$(BUILD)'
+	@tests/functional/run.py --qemu '$(BUILD)/bin/qemu-system-x86_64' --results '$(BUILD)/results' $(RUN_ARGS)
+
+check:
+	@echo '[vamp] make check: packages, QEMU twice (plain, ASan+UBSan), then the tests'
+	@scripts/setup build run check
+	@scripts/qemu-source
+	@scripts/qemu-build slim
+	@scripts/qemu-build asan
+	@$(MAKE) --no-print-directory -s -C tests/functional BUILD='$(BUILD)'
+	@tests/check.py $(CHECK)
+
+full:
+	@echo '[vamp] make full: about 10 minutes on 2 cores'
+	@scripts/setup build full
+	@scripts/qemu-source
+	@PREFIX='$(PREFIX)' scripts/qemu-build full
+
+install:
+	@test -f '$(BUILD)/qemu/build-full/qemu-system-x86_64' || \
+	    { echo 'vamp: error: nothing to install yet, run make full first' >&2; exit 1; }
+	@DESTDIR='$(DESTDIR)' ninja -C '$(BUILD)/qemu/build-full' install > '$(BUILD)/log/install.log' 2>&1 || \
+	    { tail -n 20 '$(BUILD)/log/install.log' >&2; echo 'vamp: error: installing failed' >&2; exit 1; }
+	@echo '[vamp] installed in $(DESTDIR)$(PREFIX)'
+
+update: setup
+	@scripts/qemu-source --update
+	@scripts/qemu-build slim
+
+# Results of QEMU's own qtests without our patches: `make check` compares with them.
+qtest-baseline: build
+	@scripts/qemu-build unpatched
+	@tests/check.py --write-baseline
+
+clean:
+	@echo '[vamp] removing what was built; downloads and results stay'
+	@rm -rf '$(BUILD)'/qemu/build-* '$(BUILD)'/qemu/src* '$(BUILD)'/qemu/orig '$(BUILD)'/qemu/upstream \
+	    '$(BUILD)'/qemu/patch-stamp '$(BUILD)'/qemu/patched-files '$(BUILD)'/qemu/links \
+	    '$(BUILD)'/bin '$(BUILD)'/core '$(BUILD)'/core-asan '$(BUILD)'/guest '$(BUILD)'/log
+
+distclean:
+	@echo '[vamp] removing $(BUILD)'
+	@rm -rf '$(BUILD)'
