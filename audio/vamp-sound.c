@@ -1,9 +1,9 @@
 /*
  * VAMP sensor: sound
  *
- * Captures what the guest plays, on each audiodev, as WAV and VNC capture do. A guest
- * with a sound server streams silence all day: only samples that can be heard
- * count.
+ * Captures what the guest plays, on each audiodev, as WAV and VNC capture do.
+ * A guest with a sound server streams silence all day: only samples that can
+ * be heard count.
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -22,8 +22,8 @@
 #include "hw/vamp/trace.h"
 
 /*
- * Louder than this is heard, of 32767: -60 dB. Dither and the rounding of a mixer at volume 0 stay
- * below it.
+ * Louder than this is heard, of 32767: -60 dB. Dither and the rounding of a
+ * mixer at volume 0 stay below it.
  */
 #define AUDIBLE_LEVEL 32
 
@@ -105,7 +105,7 @@ static void source_free(void *opaque)
 {
     SoundSource *src = opaque;
 
-    /* QEMU's audio ends before objects do, and takes the capture's list along. */
+    /* QEMU's audio ends before objects do; the capture's list goes with it. */
     if (src->capture && audio_state_by_name(src->id, NULL)) {
         AUD_del_capture(src->capture, src);
     }

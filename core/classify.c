@@ -19,8 +19,9 @@
 
 size_t vamp_classify_scratch_size(uint32_t max_vcpus)
 {
-    return (size_t)max_vcpus * VAMP_TASKS_PER_VCPU
-           * sizeof(struct vamp_classify_entry);
+    size_t entries = (size_t)max_vcpus * VAMP_TASKS_PER_VCPU;
+
+    return entries * sizeof(struct vamp_classify_entry);
 }
 
 static struct vamp_classify_entry *scratch(struct vamp_policy *p)

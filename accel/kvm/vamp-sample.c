@@ -2,10 +2,11 @@
  * VAMP tracker: by sampling, on a stock KVM
  *
  * A timer on each vCPU thread's own CPU time sends the thread a signal about
- * every 8 ms of CPU time. The signal ends KVM_RUN; KVM leaves CR3 in the shared kvm_run page
- * (KVM_SYNC_X86_SREGS); the handler charges the CPU time since the last
- * sample to the task that it finds. Because the timer counts CPU time, a vCPU that is
- * halted is never woken, and one that waits for a CPU is not charged.
+ * every 8 ms of CPU time. The signal ends KVM_RUN; KVM leaves CR3 in the
+ * shared kvm_run page (KVM_SYNC_X86_SREGS); the handler charges the CPU time
+ * since the last sample to the task that it finds. Because the timer counts
+ * CPU time, a vCPU that is halted is never woken, and one that waits for a
+ * CPU is not charged.
  *
  * The interval is jittered: a guest task in step with a fixed one would be
  * seen always or never (measured: 61 % instead of 51 %). The host checks CPU

@@ -8,6 +8,7 @@
 
 #include "qemu/osdep.h"
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include "qapi/error.h"
 #include "qemu/config-file.h"
@@ -58,17 +59,31 @@ static bool foreign_filter(const VampHostPaths *paths, unsigned own)
     return atoi(line + strlen("\nSeccomp_filters:\t")) > own;
 }
 
+/*
+ * Not fork(): an atfork handler can give the child an RCU thread of its own
+ * (rcu_init_child(), unless disabled), and then a filter that kills the thread
+ * which makes the call would leave a process behind that never ends.
+ */
+static pid_t bare_fork(void)
+{
+#ifdef HOST_S390X
+    return syscall(SYS_clone, 0, SIGCHLD, 0, 0, 0);
+#else
+    return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+#endif
+}
+
 static bool try_in_child(const char *what, void (*calls)(void), Error **errp)
 {
     int status = 0, ms;
     pid_t pid, ret;
 
     /*
-     * No worse than what QEMU does anyway: fork() and pthread_create() are the
-     * same system call, and filters that tell them apart by the flags answer
-     * with an errno (so does QEMU's own spawn=deny: EPERM).
+     * No worse than what QEMU does anyway: pthread_create() is the same system
+     * call, and filters that tell the two apart by the flags answer with an
+     * errno (so does QEMU's own spawn=deny: EPERM).
      */
-    pid = fork();
+    pid = bare_fork();
     if (pid < 0) {
         error_setg_errno(errp, errno, "%s cannot be tried safely: a seccomp "
                          "filter that is not of QEMU's -sandbox is in force, "

@@ -67,7 +67,7 @@ struct VampPolicy {
     /* State */
     bool complete;              /* accepted as the VM's policy */
     char *id;
-    bool running;               /* vCPUs are known, tracker and actuator chosen */
+    bool running;               /* vCPUs known, tracker and actuator chosen */
     bool vm_running;
     char *fault;
     QEMUClockType clock;
@@ -91,7 +91,7 @@ struct VampPolicy {
 
     uint64_t weight_changes;    /* atomic */
     uint64_t faults;
-    int fault_vcpu;             /* atomic; set with fault_errno by vCPU threads */
+    int fault_vcpu;             /* atomic; set by vCPU threads with: */
     int fault_errno;            /* atomic */
 
     /* Plumbing */
@@ -115,7 +115,7 @@ extern VampPolicy *vamp_the_policy;
 
 /* --- policy.c: the object ------------------------------------------------ */
 
-/* The policy's clock in ns: host monotonic time, or qtest's clock. Any thread. */
+/* The policy's clock in ns: host monotonic time, or qtest's. Any thread. */
 uint64_t vamp_now(const VampPolicy *p);
 
 /*

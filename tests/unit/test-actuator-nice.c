@@ -486,6 +486,7 @@ static bool sig_stop;
 static void on_signal(int sig)
 {
     int count = qatomic_fetch_inc(&sig_count);
+    int saved_errno = errno;
 
     errno = E2BIG;
     vamp_actuator_nice.apply(sig_actuator, 1,
@@ -494,6 +495,7 @@ static void on_signal(int sig)
     if (errno != E2BIG) {
         qatomic_inc(&sig_errno_lost);
     }
+    errno = saved_errno;
 }
 
 static void *signalled(void *opaque)
@@ -509,7 +511,7 @@ static void test_signal(void)
 {
     struct sigaction sa = { .sa_handler = on_signal }, old;
     pthread_t thread;
-    pid_t tid = 0;
+    pid_t shared_tid = 0, tid;
     int i, base, nice;
 
     if (!may_undo()) {
@@ -518,8 +520,9 @@ static void test_signal(void)
     base = nice_of(getpid());
     sig_actuator = nice_class->open(&vamp_host_paths, 4, 3, &error_abort);
     sigaction(SIGUSR2, &sa, &old);
-    g_assert_cmpint(pthread_create(&thread, NULL, signalled, &tid), ==, 0);
-    while (!qatomic_read(&tid)) {
+    i = pthread_create(&thread, NULL, signalled, &shared_tid);
+    g_assert_cmpint(i, ==, 0);
+    while (!(tid = qatomic_read(&shared_tid))) {
         g_usleep(100);
     }
     g_assert_true(nice_class->attach(sig_actuator, 1, tid, &error_abort));

@@ -75,7 +75,8 @@ void vamp_sample_start(CPUState *cpu);
 
 /*
  * The tracker leaves vCPU @cpu. When this returns the vCPU's thread will not
- * call the policy again. Drops the BQL while it waits for the thread. Main loop.
+ * call the policy again. Drops the BQL while it waits for the thread. Main
+ * loop.
  */
 void vamp_tcg_stop(CPUState *cpu);
 void vamp_sample_stop(CPUState *cpu);
