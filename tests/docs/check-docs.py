@@ -3,8 +3,9 @@
 Do the documents say what the code has, and nothing else?
 
 Compares docs/ with the schema, the properties, the trace events, the
-reasons that vamp-query can give, and the package lists. One line a miss;
-the exit code is 1 if there is one. Reads only; needs no build.
+reasons that vamp-query can give, the package lists, and the tests that
+the specification names. One line a miss; the exit code is 1 if there is
+one. Reads only; needs no build.
 
 Copyright (c) 2026 The VAMP authors
 
@@ -217,20 +218,26 @@ def check_files():
                 r'(?<![\w/.-])((?:accel|audio|core|hw/vamp|include/hw/vamp|'
                 r'qapi|scripts|tests|ui|upstream|docs|configs)/'
                 r'[\w./+-]*\w)', text))):
-            # A dash in a name may stand for something: tests/x-{a,b}.c
-            if not (TOP / path).exists() and \
-                    not list(TOP.glob(path + '*')) and \
-                    f'{path} (pending)' not in text and \
-                    not in_qemu(path):
+            pending = re.search(re.escape(path) + r'`* \(pending\)', text)
+            if (TOP / path).exists():
+                if pending:
+                    miss(f'{name}: {path} is there, but called pending')
+            elif not pending and not in_qemu(path) and \
+                    not list(TOP.glob(path + '*')):
+                # The last: tests/unit/test-actuator-* and the like.
                 miss(f'{name}: {path} does not exist')
         for path in sorted(set(re.findall(r'packages\.(\w+)', text))):
             if not (TOP / f'scripts/packages.{path}').is_file():
                 miss(f'{name}: there is no package list packages.{path}')
 
 
+# QEMU's own files that the documents name and no patch touches
+QEMU_FILES = ('audio/audio.c', 'docs/devel/style.rst')
+
+
 def in_qemu(path):
     """Is @path one of QEMU's own files that the documents may name?"""
-    return any(f'/{path}\n' in p.read_text(encoding='utf-8') for p in
+    return path in QEMU_FILES or any(f'/{path}\n' in p.read_text(encoding='utf-8') for p in
                (TOP / 'upstream/patches/qemu').glob('*.patch'))
 
 
@@ -240,6 +247,20 @@ def check_reasons(both):
     for name, piece in reasons():
         if piece not in text:
             miss(f'{MANUAL}: reason "{piece}" of {name} is missing')
+
+
+def check_specification():
+    """Every test that the specification names exists."""
+    tests = ' '.join(p.read_text(encoding='utf-8')
+                     for p in (TOP / 'tests').rglob('*.c'))
+    spec = read('SPECIFICATION.md')
+    if not spec:
+        miss('SPECIFICATION.md does not exist')
+    for name in sorted(set(re.findall(r'`(/[a-z-]+/[\w/-]+)`', spec))):
+        # tests/unit/test-policy.c puts "/policy/" before each name.
+        short = name.removeprefix('/policy/')
+        if f'"{name}"' not in tests and f'"{short}"' not in tests:
+            miss(f'SPECIFICATION.md: there is no test {name}')
 
 
 def main():
@@ -256,6 +277,7 @@ def main():
     check_names(both)
     check_reasons(both)
     check_files()
+    check_specification()
     for text in misses:
         print(text)
     return 1 if misses else 0
