@@ -158,7 +158,7 @@ static bool nice_matters(const VampHostPaths *paths, const pid_t *tids,
         if (i == n - 1) {
             error_setg(errp, "nice has no effect: each vCPU thread is alone in "
                        "its control group (thread %d in %s), and nice counts "
-                       "within a group only (actuator cgroup or broker would "
+                       "within a group only (actuator cgroup would "
                        "be needed)", (int)tids[i], dir);
             return false;
         }

@@ -63,9 +63,8 @@ static void device_realized(DeviceListener *listener, DeviceState *dev)
         return;
     }
     vamp_vcpu_add(p, cpu);
-    vamp_actuator_attach(p, cpu->cpu_index, &err);
-    if (err) {
-        /* The new vCPU works, only without VAMP. */
+    if (!vamp_actuator_attach(p, cpu->cpu_index, &err)) {
+        /* The new vCPU works, only without VAMP; vamp-query says so. */
         warn_report_err(err);
     }
     vamp_tracker_start_vcpu(p, cpu->cpu_index);
@@ -108,6 +107,10 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
         timer_del(p->load_timer);
     } else {
         timer_mod_ns(p->load_timer, vamp_now(p));
+        if (!p->vm_started) {
+            p->vm_started = true;
+            vamp_actuator_choose(p);
+        }
     }
 }
 
@@ -146,7 +149,7 @@ static void policy_start(VampPolicy *p)
     policy_alloc(p);
     vamp_phase_init(p);
     p->running = true;
-    p->vm_running = runstate_is_running();
+    p->vm_running = p->vm_started = runstate_is_running();
     CPU_FOREACH(cpu) {
         vamp_vcpu_add(p, cpu);
     }

@@ -36,10 +36,15 @@ typedef struct VampVcpu {
     uint64_t run_ns;            /* CPU time of the thread so far */
     uint64_t wait_ns;           /* its run delay so far */
 
-    bool attached;              /* known to the actuator */
+    bool attached;              /* known to the actuator; atomic */
+    char *attach_error;         /* why not */
+    char *groups;               /* the thread's, when it was attached */
 
     VampRecorder rec;           /* what ran on it; written by its thread */
     int applied;                /* enum vamp_class in force; atomic */
+    bool idle;                  /* hardly runs, whatever its task; atomic */
+    int applying;               /* its thread is inside apply(); atomic */
+    uint64_t idle_check_ns;     /* CPU time + run delay at the last check */
 } VampVcpu;
 
 /*
@@ -69,6 +74,7 @@ struct VampPolicy {
     char *id;
     bool running;               /* vCPUs known, tracker and actuator chosen */
     bool vm_running;
+    bool vm_started;            /* it has run at least once */
     char *fault;
     QEMUClockType clock;
     unsigned max_vcpus;
@@ -82,6 +88,7 @@ struct VampPolicy {
     char *tracker_reason;
     VampActuatorKind actuator_kind;
     char *actuator_reason;
+    uint64_t actuator_chosen_ns;
     const VampActuatorClass *actuator_class;
     VampActuator *actuator;
 
@@ -99,6 +106,7 @@ struct VampPolicy {
     QEMUBH *fault_bh;
     QEMUBH *start_bh;
     QEMUTimer *phase_timer;     /* end of the phase */
+    QEMUTimer *idle_timer;      /* idle vCPUs, in a mixed phase */
     QEMUTimer *load_timer;      /* the one slow timer of the normal phase */
     DeviceListener listener;
     Notifier machine_done;
@@ -151,7 +159,13 @@ void vamp_actuator_close(VampPolicy *p, bool wait);
 void vamp_tracker_close(VampPolicy *p);
 
 /* A vCPU is plugged. Does nothing without an actuator. */
-void vamp_actuator_attach(VampPolicy *p, unsigned vcpu, Error **errp);
+bool vamp_actuator_attach(VampPolicy *p, unsigned vcpu, Error **errp);
+
+/*
+ * Chooses again if a vCPU's thread is in other control groups than at the
+ * last choice: libvirt moves the threads of hotplugged vCPUs.
+ */
+void vamp_actuator_recheck(VampPolicy *p);
 void vamp_tracker_start_vcpu(VampPolicy *p, unsigned vcpu);
 
 /* @gone: the vCPU's thread has ended. */
@@ -193,7 +207,11 @@ void vamp_phase_reapply(VampPolicy *p);
 void vamp_phase_recheck(VampPolicy *p, void (*change)(VampPolicy *, unsigned),
                         unsigned vcpu);
 
-/* Class of a vCPU with the task that it runs now. */
+/*
+ * Class of a vCPU with the task that it runs now. An idle vCPU is not in the
+ * background: Linux leaves the last task's page table loaded, and the
+ * interrupt of a key press must not begin at the background's weight.
+ */
 enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu);
 
 /*

@@ -121,5 +121,7 @@ void vamp_vcpu_del(VampPolicy *p, CPUState *cpu)
         close(v->schedstat_fd);
         v->schedstat_fd = -1;
     }
+    g_clear_pointer(&v->attach_error, g_free);
+    g_clear_pointer(&v->groups, g_free);
     v->cpu = NULL;
 }
