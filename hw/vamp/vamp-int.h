@@ -171,6 +171,9 @@ void vamp_vcpu_del(VampPolicy *p, CPUState *cpu);
 /* Brings run time and run delay of all vCPUs up to @now. */
 void vamp_vcpu_update_loads(VampPolicy *p, uint64_t now);
 
+/* The loads come from other files from now on. */
+void vamp_vcpu_reopen_loads(VampPolicy *p);
+
 /* --- phase.c: from event to weights -------------------------------------- */
 
 void vamp_phase_init(VampPolicy *p);
