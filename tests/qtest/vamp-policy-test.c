@@ -270,7 +270,7 @@ static void test_command_line_refused(void)
     } cases[] = {
         { "-object vamp-policy,id=vamp0,ratio=101",
           { "ratio=101", "1 to 100" } },
-        { "-object vamp-policy,id=vamp0,ratio=three", { "ratio", "number" } },
+        { "-object vamp-policy,id=vamp0,ratio=three", { "ratio", "int64" } },
         { "-object vamp-policy,id=vamp0,load-period-ms=33",
           { "load-period-ms=33", "16 ... 1024" } },
         { "-object vamp-policy,id=vamp0,tracker=kvm",
