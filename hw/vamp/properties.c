@@ -129,8 +129,12 @@ static void set_config(Object *obj, Visitor *v, const char *name, void *opaque,
     if (!p->running) {
         return;
     }
-    vamp_policy_configure(p->core, &cfg);
-    if (field == &load_period_field && p->tracker != VAMP_TRACKER_NONE) {
+    if (field != &load_period_field) {
+        vamp_policy_configure(p->core, &cfg);
+        return;
+    }
+    vamp_phase_new_period(p);
+    if (p->tracker != VAMP_TRACKER_NONE) {
         for (unsigned i = 0; i < p->max_vcpus; i++) {
             vamp_task_table_init(&p->snapshot[i], p->core->period_ns);
             if (p->vcpu[i].cpu) {

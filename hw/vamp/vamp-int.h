@@ -186,6 +186,9 @@ void vamp_phase_sound(void *opaque, bool playing);
 /* Back to the normal phase, everything neutral. */
 void vamp_phase_reset(VampPolicy *p);
 
+/* The epochs have another length: the loads begin anew. */
+void vamp_phase_new_period(VampPolicy *p);
+
 /* Makes the present plan true once more (new ratio, new actuator). */
 void vamp_phase_reapply(VampPolicy *p);
 

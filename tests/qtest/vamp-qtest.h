@@ -241,7 +241,8 @@ static inline void vamp_load_free(VampLoad *l)
     g_free(l);
 }
 
-#define VAMP_SLICE_MS 32
+/* Small: a load is read at any time, but written only between slices. */
+#define VAMP_SLICE_MS 8
 
 /*
  * @ms go by, in which vCPU i runs @run[i] percent of the time and waits for a
