@@ -166,7 +166,10 @@ void vamp_policy_fault(VampPolicy *p, const char *reason);
 /* --- vcpu.c: vCPUs and their load ---------------------------------------- */
 
 void vamp_vcpu_add(VampPolicy *p, CPUState *cpu);
-void vamp_vcpu_del(VampPolicy *p, CPUState *cpu);
+void vamp_vcpu_del(VampPolicy *p, unsigned index);
+
+/* Index of a vCPU that was added, also after its unrealize; or -1. */
+int vamp_vcpu_find(const VampPolicy *p, const CPUState *cpu);
 
 /* Brings run time and run delay of all vCPUs up to @now. */
 void vamp_vcpu_update_loads(VampPolicy *p, uint64_t now);

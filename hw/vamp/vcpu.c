@@ -132,19 +132,22 @@ void vamp_vcpu_add(VampPolicy *p, CPUState *cpu)
     trace_vamp_vcpu_add(cpu->cpu_index, v->tid);
 }
 
-void vamp_vcpu_del(VampPolicy *p, CPUState *cpu)
+void vamp_vcpu_del(VampPolicy *p, unsigned index)
 {
-    VampVcpu *v;
+    VampVcpu *v = &p->vcpu[index];
 
-    if (cpu->cpu_index < 0 || cpu->cpu_index >= p->max_vcpus) {
-        return;
-    }
-    v = &p->vcpu[cpu->cpu_index];
-    if (v->cpu != cpu) {
-        return;
-    }
-    trace_vamp_vcpu_del(cpu->cpu_index, v->tid);
-    vamp_phase_recheck(p, core_del, cpu->cpu_index);
+    trace_vamp_vcpu_del(index, v->tid);
+    vamp_phase_recheck(p, core_del, index);
     vcpu_close_load(v);
     v->cpu = NULL;
+}
+
+int vamp_vcpu_find(const VampPolicy *p, const CPUState *cpu)
+{
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (p->vcpu[i].cpu == cpu) {
+            return i;
+        }
+    }
+    return -1;
 }
