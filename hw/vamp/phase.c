@@ -443,6 +443,17 @@ static void load_timer_cb(void *opaque)
     timer_mod_ns(p->load_timer, now + p->core->period_ns * VAMP_WINDOW_EPOCHS);
 }
 
+void vamp_phase_new_period(VampPolicy *p)
+{
+    /* What ran so far belongs to the old epochs. */
+    vamp_vcpu_update_loads(p, vamp_now(p));
+    vamp_policy_configure(p->core, &p->cfg);
+    /* A new window is over earlier, or later, than the timer thinks. */
+    if (timer_pending(p->load_timer)) {
+        load_timer_cb(p);
+    }
+}
+
 void vamp_phase_init(VampPolicy *p)
 {
     seqlock_init(&p->plan.seq);

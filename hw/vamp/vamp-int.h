@@ -180,10 +180,16 @@ void vamp_policy_fault(VampPolicy *p, const char *reason);
 /* --- vcpu.c: vCPUs and their load ---------------------------------------- */
 
 void vamp_vcpu_add(VampPolicy *p, CPUState *cpu);
-void vamp_vcpu_del(VampPolicy *p, CPUState *cpu);
+void vamp_vcpu_del(VampPolicy *p, unsigned index);
+
+/* Index of a vCPU that was added, also after its unrealize; or -1. */
+int vamp_vcpu_find(const VampPolicy *p, const CPUState *cpu);
 
 /* Brings run time and run delay of all vCPUs up to @now. */
 void vamp_vcpu_update_loads(VampPolicy *p, uint64_t now);
+
+/* The loads come from other files from now on. */
+void vamp_vcpu_reopen_loads(VampPolicy *p);
 
 /* --- phase.c: from event to weights -------------------------------------- */
 
@@ -196,6 +202,9 @@ void vamp_phase_sound(void *opaque, bool playing);
 
 /* Back to the normal phase, everything neutral. */
 void vamp_phase_reset(VampPolicy *p);
+
+/* The epochs have another length: the loads begin anew. */
+void vamp_phase_new_period(VampPolicy *p);
 
 /* Makes the present plan true once more (new ratio, new actuator). */
 void vamp_phase_reapply(VampPolicy *p);
