@@ -374,6 +374,123 @@ static void test_cgroup_quit(void)
     group_free(group);
 }
 
+/* libvirt's groups: made while the VM is not running yet, or later. */
+static void make_vcpu_groups(QTestState *qts, const char *group, char **vcpu)
+{
+    for (int v = 0; v < 2; v++) {
+        vcpu[v] = g_strdup_printf("%s/vcpu%d", group, v);
+        g_assert_cmpint(mkdir(vcpu[v], 0755), ==, 0);
+        group_write(vcpu[v], "tasks", vamp_tid(qts, v));
+    }
+}
+
+static void remove_vcpu_groups(char **vcpu)
+{
+    for (int v = 0; v < 2; v++) {
+        g_assert_cmpint(rmdir(vcpu[v]), ==, 0);
+        g_free(vcpu[v]);
+    }
+}
+
+/* libvirt's order: start QEMU stopped, move its threads, let the VM run. */
+static void test_cgroup_start_order(void)
+{
+    char *group = group_new(), *vcpu[2];
+    QTestState *qts;
+    VampLoad *load;
+
+    if (!group) {
+        return;
+    }
+    group_write(group, "cgroup.procs", getpid());
+    qts = start("-S", "");
+    group_write(home, "cgroup.procs", getpid());
+    expect_actuator(qts, "none", "when the VM runs for the first time");
+    g_assert_cmpint(group_children(group), ==, 0);
+    make_vcpu_groups(qts, group, vcpu);
+    vamp_expect_ok(qtest_qmp(qts, "{ 'execute': 'cont' }"));
+    expect_actuator(qts, "cgroup", "the best that works here");
+    g_assert_cmpint(group_children(group), ==, 2);
+
+    load = vamp_load_new(qts);
+    begin_mixed(qts, load);
+    g_assert_cmpint(group_shares(vcpu[1]), ==, 341);
+    vamp_load_free(load);
+    qtest_quit(qts);
+    remove_vcpu_groups(vcpu);
+    group_free(group);
+}
+
+/* Threads are moved while our groups are in use. */
+static void test_cgroup_moved(void)
+{
+    char *group = group_new(), *vcpu[2];
+    QTestState *qts;
+    VampLoad *load;
+
+    if (!group) {
+        return;
+    }
+    qts = start_in_group(group, "");
+    expect_actuator(qts, "cgroup", "the best that works here");
+    g_assert_cmpint(group_children(group), ==, 2);
+    make_vcpu_groups(qts, group, vcpu);
+    load = vamp_load_new(qts);
+    begin_mixed(qts, load);
+    /* Ours are gone, and the weights are where the threads are. */
+    g_assert_cmpint(group_children(group), ==, 2);
+    g_assert_cmpint(group_shares(vcpu[0]), ==, 1023);
+    g_assert_cmpint(group_shares(vcpu[1]), ==, 341);
+    vamp_object_del(qts);
+    g_assert_cmpint(group_shares(vcpu[1]), ==, 1024);
+    vamp_load_free(load);
+    qtest_quit(qts);
+    remove_vcpu_groups(vcpu);
+    group_free(group);
+}
+
+/* Groups are removed in the middle of a phase. */
+static void test_cgroup_fault(void)
+{
+    char *group = group_new();
+    QTestState *qts;
+    VampLoad *load;
+    QDict *info;
+
+    if (!group) {
+        return;
+    }
+    qts = start_in_group(group, "");
+    load = vamp_load_new(qts);
+    begin_mixed(qts, load);
+    for (int v = 0; v < 2; v++) {
+        g_autofree char *child = g_strdup_printf("%s/vamp-%d-vcpu%d", group,
+                                                 (int)qtest_pid(qts), v);
+
+        group_write(group, "tasks", vamp_tid(qts, v));
+        g_assert_cmpint(rmdir(child), ==, 0);
+    }
+    vamp_forget_events(qts);
+    qtest_clock_step(qts, 5000 * MS);
+    qtest_qmp_eventwait(qts, "VAMP_FAULT");
+    vamp_expect_phase(qts, "normal");
+    expect_actuator(qts, "none", "No such device");
+    info = vamp_query(qts);
+    vamp_expect_text(vamp_str(info, "fault"), "No such device");
+    g_assert_cmpint(vamp_num(info, "counters.faults"), ==, 1);
+    qobject_unref(info);
+
+    /* Phases go on without weights, and setting it again turns it on. */
+    begin_mixed(qts, load);
+    g_assert_cmpint(group_children(group), ==, 0);
+    vamp_set_str(qts, "actuator", "auto");
+    expect_actuator(qts, "cgroup", "the best that works here");
+    g_assert_cmpint(group_children(group), ==, 2);
+    vamp_load_free(load);
+    qtest_quit(qts);
+    group_free(group);
+}
+
 static char *find_home(void)
 {
     g_autofree char *text = NULL;
@@ -409,6 +526,9 @@ int main(int argc, char **argv)
     qtest_add_func("/vamp/host/cgroup/own", test_cgroup);
     qtest_add_func("/vamp/host/cgroup/found", test_cgroup_found);
     qtest_add_func("/vamp/host/cgroup/quit", test_cgroup_quit);
+    qtest_add_func("/vamp/host/cgroup/start-order", test_cgroup_start_order);
+    qtest_add_func("/vamp/host/cgroup/moved", test_cgroup_moved);
+    qtest_add_func("/vamp/host/cgroup/fault", test_cgroup_fault);
 
     ret = g_test_run();
     g_free(home);

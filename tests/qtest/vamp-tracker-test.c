@@ -41,7 +41,7 @@ typedef struct Accel {
 
 /* A round takes some ten ms. */
 static const Accel tcg = {
-    "tcg", "-accel tcg,thread=multi -M q35", 100000, 6, 32
+    "tcg", "-accel tcg,thread=multi -M pc", 100000, 6, 32
 };
 
 /*
@@ -61,7 +61,7 @@ typedef struct Guest {
 
 static char *make_image(const Accel *accel)
 {
-    /* q35's disks have at least this size. */
+    /* Firmware may want more than a sector of a disk. */
     size_t len = 0x7e000;
     g_autofree uint8_t *disk = g_malloc0(len);
     char *name = g_strdup("/tmp/vamp-tracker-XXXXXX");
