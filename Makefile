@@ -15,6 +15,9 @@ CHECK ?=
 
 export BUILD JOBS QEMU_SRC
 
+# `make QEMU_SRC=DIR` builds; a bare `make` says what there is.
+.DEFAULT_GOAL := $(if $(QEMU_SRC),build,help)
+
 .PHONY: help setup build run check full install update qtest-baseline clean distclean
 
 help:
