@@ -217,12 +217,13 @@ static void warn_siblings(GPtrArray *out, const VampCpuPaths *paths,
             if (other == cpu || !test_bit(other, host->online.bits)) {
                 continue;
             }
+            vm = claimed_by(opaque, other);
             if (test_bit(other, mapped->bits)) {
                 if (other < cpu) {
                     continue;   /* said from the other side */
                 }
                 user = g_strdup_printf("vCPU %d", vcpu_on(map, n, other));
-            } else if ((vm = claimed_by(opaque, other))) {
+            } else if (vm) {
                 user = g_strdup_printf("the VM %s", vm);
             } else if (!test_bit(other, host->isolated.bits)) {
                 user = g_strdup("the host's other work");

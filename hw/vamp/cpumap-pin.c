@@ -12,7 +12,7 @@
 
 /* A thread that we have changed, or looked at. */
 typedef struct Pin {
-    bool ours;                  /* @set is in force, unless somebody changed it */
+    bool ours;                  /* @set was made by us */
     VampCpus found;             /* before our first change */
     VampCpus set;               /* as read back after our last change */
 } Pin;
@@ -164,9 +164,10 @@ static bool may_pin(VampPins *pins, const VampThread *t, const Pin *pin,
     name = thread_name(t);
     want = vamp_cpus_format(&t->cpus);
     list = vamp_cpus_format(now);
-    error_setg(errp, "%s cannot be put on host CPU %s: somebody else (libvirt's "
-               "vcpupin or iothreadpin, or taskset) has pinned it to host CPU "
-               "%s, which would have to include it", name, want, list);
+    error_setg(errp, "%s cannot be put on host CPU %s: somebody else "
+               "(libvirt's vcpupin or iothreadpin, or taskset) has pinned it "
+               "to host CPU %s, which would have to include it", name, want,
+               list);
     return false;
 }
 
@@ -180,20 +181,21 @@ static void explain(const VampPins *pins, const VampThread *t, int err,
     VampHostCpus host;
     VampCpus allowed;
 
+    /* The cpuset of an offline CPU forbids it, too: that is not the reason. */
     if (err == EINVAL &&
-        vamp_cpuset_of(pins->paths, t->tid, &allowed, &group) &&
-        !bitmap_intersects(allowed.bits, t->cpus.bits, VAMP_CPUS_MAX)) {
+        vamp_host_cpus_read(&host, pins->paths, NULL) &&
+        !bitmap_intersects(host.online.bits, t->cpus.bits, VAMP_CPUS_MAX)) {
+        error_setg(errp, "%s cannot be put on host CPU %s: it is offline",
+                   name, want);
+    } else if (err == EINVAL &&
+               vamp_cpuset_of(pins->paths, t->tid, &allowed, &group) &&
+               !bitmap_intersects(allowed.bits, t->cpus.bits,
+                                  VAMP_CPUS_MAX)) {
         list = vamp_cpus_format(&allowed);
         error_setg(errp, "%s cannot be put on host CPU %s: its cpuset %s "
                    "permits only host CPU %s (libvirt's vcpupin, emulatorpin "
                    "or vcpu cpuset=, or the group's cpuset.cpus, would have to "
                    "include it)", name, want, group, list);
-    } else if (err == EINVAL &&
-               vamp_host_cpus_read(&host, pins->paths, NULL) &&
-               !bitmap_intersects(host.online.bits, t->cpus.bits,
-                                  VAMP_CPUS_MAX)) {
-        error_setg(errp, "%s cannot be put on host CPU %s: it is offline",
-                   name, want);
     } else if (err == EPERM) {
         error_setg(errp, "%s cannot be put on host CPU %s: user %u may not "
                    "(CAP_SYS_NICE or a seccomp filter that permits "
