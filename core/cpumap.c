@@ -39,7 +39,9 @@ const char *vamp_cpumap_fault_text(enum vamp_cpumap_fault fault)
     case VAMP_CPUMAP_CPU_TWICE:
         return "the host CPU is used already";
     case VAMP_CPUMAP_REVERSED:
-        return "a range ends below its begin, or beyond what is possible";
+        return "a range ends below its begin";
+    case VAMP_CPUMAP_BEYOND:
+        return "no host has that many CPUs";
     case VAMP_CPUMAP_FAULTS:
         break;
     }
@@ -258,9 +260,11 @@ bool vamp_cpulist_parse(const char *text, size_t len, unsigned long *bits,
                 return false;
             }
         }
-        /* Each element is bounded by @nbits, not by what it says. */
-        if (last < first || last >= nbits) {
+        if (last < first) {
             return fail(error, VAMP_CPUMAP_REVERSED, element);
+        }
+        if (last >= nbits) {
+            return fail(error, VAMP_CPUMAP_BEYOND, element);
         }
         for (i = first; i <= last; i++) {
             bits[i / LONG_BITS] |= 1ul << (i % LONG_BITS);

@@ -41,6 +41,7 @@ enum vamp_cpumap_fault {
     VAMP_CPUMAP_VCPU_TWICE,
     VAMP_CPUMAP_CPU_TWICE,
     VAMP_CPUMAP_REVERSED,       /* a range such as 3-1 */
+    VAMP_CPUMAP_BEYOND,         /* a CPU that the set has no bit for */
     VAMP_CPUMAP_FAULTS
 };
 

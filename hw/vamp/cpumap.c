@@ -168,7 +168,7 @@ static void open_locks(OsnetCpumap *c)
     if (run && g_path_is_absolute(run)) {
         user_dir = g_build_filename(run, "vamp", NULL);
     }
-    if (qtest_enabled() && getenv("VAMP_QTEST_LOCKS")) {
+    if ((qtest_enabled() || qtest_driver()) && getenv("VAMP_QTEST_LOCKS")) {
         host_dir = getenv("VAMP_QTEST_LOCKS");
     }
     c->locks = vamp_locks_open(host_dir, user_dir, holder, &c->host_wide,
