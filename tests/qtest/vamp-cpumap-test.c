@@ -30,7 +30,7 @@ static char *dir;               /* of this test */
 static int cpu_a, cpu_b;        /* two that we may run on */
 static char *base;              /* all of them, as /proc says it */
 
-/* --- the host ------------------------------------------------------------- */
+/* --- the host ------------------------------------------------------------ */
 
 static char *allowed_list(int pid, int tid)
 {
@@ -84,7 +84,7 @@ static void expect_no_claim(int cpu)
     g_assert(!text || !*text);
 }
 
-/* --- QEMU ----------------------------------------------------------------- */
+/* --- QEMU ---------------------------------------------------------------- */
 
 static QTestState *start(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 static QTestState *start(const char *fmt, ...)
@@ -203,8 +203,8 @@ static char *pairs(int v1, int c1, int v2, int c2)
 /* @rest: JSON, with a comma first */
 static QDict *try_add(QTestState *qts, const char *rest)
 {
-    g_autofree char *args = g_strdup_printf("{ \"qom-type\": \"osnet-cpumap\","
-                                            " \"id\": \"m\"%s }", rest);
+    g_autofree char *args = g_strdup_printf(
+        "{ \"qom-type\": \"osnet-cpumap\", \"id\": \"m\"%s }", rest);
 
     return qtest_qmp(qts, "{ 'execute': 'object-add', 'arguments': %p }",
                      qobject_from_json(args, &error_abort));
@@ -216,6 +216,23 @@ static void object_del(QTestState *qts, const char *id)
                              " 'arguments': { 'id': %s } }", id);
 }
 
+static void expect_warning(QTestState *qts, const char *part)
+{
+    QDict *info = query(qts);
+    QListEntry *e;
+    bool found = false;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "warnings"), e) {
+        QString *s = qobject_to(QString, qlist_entry_obj(e));
+
+        found |= strstr(qstring_get_str(s), part) != NULL;
+    }
+    if (!found) {
+        g_error("there is no warning '%s'", part);
+    }
+    qobject_unref(info);
+}
+
 static void expect_free(QTestState *qts)
 {
     expect_allowed(qts, qtest_pid(qts), base);
@@ -223,7 +240,7 @@ static void expect_free(QTestState *qts)
     expect_allowed(qts, tid_of(qts, 1), base);
 }
 
-/* --- options --------------------------------------------------------------- */
+/* --- options ------------------------------------------------------------- */
 
 static void test_none(void)
 {
@@ -257,7 +274,8 @@ static void check_both(QTestState *qts, const char *id, const char *reason)
     g_assert_cmpint(vamp_num(cpu, "cpu"), ==, MIN(cpu_a, cpu_b));
     g_assert(vamp_bool(cpu, "online") && vamp_bool(cpu, "claimed"));
     g_assert_cmpint(vamp_bool(cpu, "housekeeping"), ==,
-                    !vamp_bool(cpu, "isolated") && !vamp_bool(cpu, "nohz-full"));
+                    !vamp_bool(cpu, "isolated") &&
+                    !vamp_bool(cpu, "nohz-full"));
     qobject_unref(info);
 }
 
@@ -319,9 +337,29 @@ static void test_partial(void)
     qtest_quit(qts);
 }
 
+static int iothread_tid(QTestState *qts, const char *id)
+{
+    QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-iothreads' }");
+    QListEntry *e;
+    int tid = 0;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(rsp, "return"), e) {
+        QDict *io = qobject_to(QDict, qlist_entry_obj(e));
+
+        if (!strcmp(qdict_get_str(io, "id"), id)) {
+            tid = qdict_get_int(io, "thread-id");
+        }
+    }
+    g_assert_cmpint(tid, >, 0);
+    qobject_unref(rsp);
+    return tid;
+}
+
 static void test_other_threads(void)
 {
-    QTestState *qts = start("-object iothread,id=io0 -osnet_cpumap "
+    QTestState *qts = start("-object iothread,id=io0 -device pcie-root-port,"
+                            "id=rp -blockdev null-co,node-name=n0,"
+                            "read-zeroes=on -osnet_cpumap "
                             "map=0-%d,emulator=%d,iothreads=%d,%d", cpu_a,
                             cpu_b, cpu_a, cpu_b);
     g_autofree char *both = g_strdup_printf(cpu_b == cpu_a + 1 ? "%d-%d" :
@@ -329,11 +367,8 @@ static void test_other_threads(void)
     g_autofree char *map = pair(0, cpu_b);
     g_autofree char *swap = g_strdup_printf(
         ", \"emulator\": \"\", \"iothreads\": \"%d\"", cpu_b);
-    QDict *rsp = qtest_qmp(qts, "{ 'execute': 'query-iothreads' }");
-    QDict *io = qobject_to(QDict, qlist_peek(qdict_get_qlist(rsp, "return")));
-    int io_tid = qdict_get_int(io, "thread-id");
+    int io_tid = iothread_tid(qts, "io0"), new_tid;
 
-    qobject_unref(rsp);
     expect_on(qts, tid_of(qts, 0), cpu_a);
     expect_on(qts, qtest_pid(qts), cpu_b);
     /* Nothing is asked for it, whatever becomes of the main thread. */
@@ -342,22 +377,30 @@ static void test_other_threads(void)
     expect_thread(qts, io_tid, "iothread", true, "as mapped");
     expect_thread(qts, qtest_pid(qts), "emulator", true, "as mapped");
 
-    /* A new IOThread belongs to them from its first device on. */
+    /* A new IOThread gets its CPUs with its first device. */
     qtest_qmp_assert_success(qts, "{ 'execute': 'object-add', 'arguments':"
                              " { 'qom-type': 'iothread', 'id': 'io1' } }");
+    new_tid = iothread_tid(qts, "io1");
+    expect_on(qts, new_tid, cpu_b);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'device_add', 'arguments':"
+                             " { 'driver': 'virtio-blk-pci', 'bus': 'rp',"
+                             " 'drive': 'n0', 'iothread': 'io1' } }");
+    expect_allowed(qts, new_tid, both);
 
     vamp_expect_ok(try_set(qts, map, swap));
     expect_on(qts, tid_of(qts, 0), cpu_b);
     expect_allowed(qts, qtest_pid(qts), base);
     expect_on(qts, io_tid, cpu_b);
+    expect_on(qts, new_tid, cpu_b);
 
     object_del(qts, "osnet-cpumap");
     expect_free(qts);
     expect_allowed(qts, io_tid, base);
+    expect_allowed(qts, new_tid, base);
     qtest_quit(qts);
 }
 
-/* --- live ------------------------------------------------------------------ */
+/* --- live ---------------------------------------------------------------- */
 
 static void test_live(void)
 {
@@ -436,7 +479,7 @@ static void test_object_add(void)
     qtest_quit(qts);
 }
 
-/* --- hotplug ---------------------------------------------------------------- */
+/* --- hotplug ------------------------------------------------------------- */
 
 static void plug(QTestState *qts, int core)
 {
@@ -465,6 +508,7 @@ static void test_hotplug(void)
                             "emulator=%d", cpu_a, cpu_a, cpu_b, cpu_a);
     g_autofree char *map = pairs(1, cpu_a, 3, cpu_b);
 
+    expect_warning(qts, "its threads compete with vCPUs on host CPU");
     for (int i = 0; i < 2; i++) {
         plug(qts, 2);
         expect_on(qts, tid_of(qts, 2), cpu_b);
@@ -484,7 +528,7 @@ static void test_hotplug(void)
     qtest_quit(qts);
 }
 
-/* --- others ------------------------------------------------------------------ */
+/* --- others -------------------------------------------------------------- */
 
 static void set_affinity(int tid, int cpu)
 {
@@ -636,7 +680,44 @@ static void test_two_vms(void)
     qtest_quit(two);
 }
 
-/* --- bad input ---------------------------------------------------------------- */
+/* Where there is no /run/vamp, and none can be made */
+static void test_lock_folders(void)
+{
+    g_autofree char *host = put("not-a-folder", "");
+    g_autofree char *user = g_strdup_printf("%s/vamp", dir);
+    g_autofree char *old = g_strdup(getenv("VAMP_QTEST_LOCKS"));
+    g_autofree char *old_run = g_strdup(getenv("XDG_RUNTIME_DIR"));
+    QTestState *qts;
+    QDict *info;
+
+    g_setenv("VAMP_QTEST_LOCKS", host, true);
+    g_setenv("XDG_RUNTIME_DIR", dir, true);
+    qts = start("-osnet_cpumap map=0-%d", cpu_a);
+    info = query(qts);
+    g_assert_cmpstr(vamp_str(info, "lock-dir"), ==, user);
+    expect_warning(qts, "only VMs of user ");
+    qobject_unref(info);
+    qtest_quit(qts);
+
+    /* Not a reason to run without a map, but to be told. */
+    g_setenv("XDG_RUNTIME_DIR", "relative", true);
+    qts = start("-osnet_cpumap map=0-%d", cpu_a);
+    info = query(qts);
+    g_assert(!vamp_get(info, "lock-dir"));
+    expect_warning(qts, "other VMs are not kept off these host CPUs: cannot");
+    expect_on(qts, tid_of(qts, 0), cpu_a);
+    qobject_unref(info);
+    qtest_quit(qts);
+
+    g_setenv("VAMP_QTEST_LOCKS", old, true);
+    if (old_run) {
+        g_setenv("XDG_RUNTIME_DIR", old_run, true);
+    } else {
+        g_unsetenv("XDG_RUNTIME_DIR");
+    }
+}
+
+/* --- bad input ----------------------------------------------------------- */
 
 static void expect_bad_text(QTestState *qts, const char *text,
                             const char *part)
@@ -734,7 +815,7 @@ static void test_bad_options(void)
     }
 }
 
-/* --- accelerators, monitor ----------------------------------------------------- */
+/* --- accelerators, monitor ----------------------------------------------- */
 
 static void check_accel(const char *accel)
 {
@@ -822,6 +903,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vamp/cpumap/cpuset", test_cpuset);
     qtest_add_func("/vamp/cpumap/cpuset/named", test_cpuset_named);
     qtest_add_func("/vamp/cpumap/two-vms", test_two_vms);
+    qtest_add_func("/vamp/cpumap/lock-folders", test_lock_folders);
     qtest_add_func("/vamp/cpumap/bad-file", test_bad_file);
     qtest_add_func("/vamp/cpumap/bad-options", test_bad_options);
     qtest_add_func("/vamp/cpumap/mttcg", test_mttcg);
