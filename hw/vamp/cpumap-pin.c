@@ -136,39 +136,12 @@ static Pin *get_pin(VampPins *pins, pid_t tid, const VampCpus *now)
     return pin;
 }
 
-/*
- * May we move this thread? Yes if it is where we have put it, if it may run
- * there anyway, or if it only has what the whole process began with.
- */
-static bool may_pin(VampPins *pins, const VampThread *t, const Pin *pin,
-                    const VampCpus *now, Error **errp)
+/* Does its cpuset forbid what is wanted? */
+static bool cpuset_forbids(const VampPins *pins, const VampThread *t,
+                           VampCpus *allowed, char **group)
 {
-    g_autofree char *name = NULL;
-    g_autofree char *list = NULL;
-    g_autofree char *want = NULL;
-    Pin *main_pin = find_pin(pins, getpid());
-    VampCpus base;
-
-    if (t->kind == VAMP_THREAD_KIND_EMULATOR || pin->ours ||
-        within(&t->cpus, now)) {
-        return true;
-    }
-    if (main_pin && main_pin->ours) {
-        base = main_pin->found;
-    } else if (vamp_affinity_get(getpid(), &base) < 0) {
-        return true;
-    }
-    if (same(now, &base)) {
-        return true;
-    }
-    name = thread_name(t);
-    want = vamp_cpus_format(&t->cpus);
-    list = vamp_cpus_format(now);
-    error_setg(errp, "%s cannot be put on host CPU %s: somebody else "
-               "(libvirt's vcpupin or iothreadpin, or taskset) has pinned it "
-               "to host CPU %s, which would have to include it", name, want,
-               list);
-    return false;
+    return vamp_cpuset_of(pins->paths, t->tid, allowed, group) &&
+           !bitmap_intersects(allowed->bits, t->cpus.bits, VAMP_CPUS_MAX);
 }
 
 static void explain(const VampPins *pins, const VampThread *t, int err,
@@ -187,10 +160,7 @@ static void explain(const VampPins *pins, const VampThread *t, int err,
         !bitmap_intersects(host.online.bits, t->cpus.bits, VAMP_CPUS_MAX)) {
         error_setg(errp, "%s cannot be put on host CPU %s: it is offline",
                    name, want);
-    } else if (err == EINVAL &&
-               vamp_cpuset_of(pins->paths, t->tid, &allowed, &group) &&
-               !bitmap_intersects(allowed.bits, t->cpus.bits,
-                                  VAMP_CPUS_MAX)) {
+    } else if (err == EINVAL && cpuset_forbids(pins, t, &allowed, &group)) {
         list = vamp_cpus_format(&allowed);
         error_setg(errp, "%s cannot be put on host CPU %s: its cpuset %s "
                    "permits only host CPU %s (libvirt's vcpupin, emulatorpin "
@@ -205,6 +175,47 @@ static void explain(const VampPins *pins, const VampThread *t, int err,
         error_setg_errno(errp, err, "%s cannot be put on host CPU %s", name,
                          want);
     }
+}
+
+/*
+ * May we move this thread? Yes if it is where we have put it, if it may run
+ * there anyway, or if it only has what the whole process began with.
+ */
+static bool may_pin(VampPins *pins, const VampThread *t, const Pin *pin,
+                    const VampCpus *now, Error **errp)
+{
+    g_autofree char *name = NULL;
+    g_autofree char *list = NULL;
+    g_autofree char *want = NULL;
+    g_autofree char *group = NULL;
+    Pin *main_pin = find_pin(pins, getpid());
+    VampCpus base, allowed;
+
+    if (t->kind == VAMP_THREAD_KIND_EMULATOR || pin->ours ||
+        within(&t->cpus, now)) {
+        return true;
+    }
+    if (main_pin && main_pin->ours) {
+        base = main_pin->found;
+    } else if (vamp_affinity_get(getpid(), &base) < 0) {
+        return true;
+    }
+    if (same(now, &base)) {
+        return true;
+    }
+    if (cpuset_forbids(pins, t, &allowed, &group)) {
+        /* That is why it has another affinity than the main thread. */
+        explain(pins, t, EINVAL, errp);
+        return false;
+    }
+    name = thread_name(t);
+    want = vamp_cpus_format(&t->cpus);
+    list = vamp_cpus_format(now);
+    error_setg(errp, "%s cannot be put on host CPU %s: somebody else "
+               "(libvirt's vcpupin or iothreadpin, or taskset) has pinned it "
+               "to host CPU %s, which would have to include it", name, want,
+               list);
+    return false;
 }
 
 /* 0, or -errno with the thread as it was. */
