@@ -387,6 +387,12 @@ static void test_other_threads(void)
                              " 'drive': 'n0', 'iothread': 'io1' } }");
     expect_allowed(qts, new_tid, both);
 
+    /* What a change does not name stays. */
+    vamp_expect_ok(try_set(qts, map, ""));
+    expect_on(qts, tid_of(qts, 0), cpu_b);
+    expect_on(qts, qtest_pid(qts), cpu_b);
+    expect_allowed(qts, io_tid, both);
+
     vamp_expect_ok(try_set(qts, map, swap));
     expect_on(qts, tid_of(qts, 0), cpu_b);
     expect_allowed(qts, qtest_pid(qts), base);
