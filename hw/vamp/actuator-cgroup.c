@@ -328,9 +328,9 @@ static bool cgroup_set_weights(VampActuatorCgroup *a, CgroupVcpu *v,
     w[VAMP_CLASS_NEUTRAL] = v->neutral;
     w[VAMP_CLASS_INTERACTIVE] = interactive;
     w[VAMP_CLASS_BACKGROUND] = background;
-    /* In this order: what apply() writes must be known as ours by then. */
     qatomic_set(&v->ratios[ratio / 64],
                 v->ratios[ratio / 64] | 1ULL << ratio % 64);
+    /* What apply() writes must be known as ours by then. */
     smp_wmb();
     qatomic_set(&v->weight[VAMP_CLASS_NEUTRAL], w[VAMP_CLASS_NEUTRAL]);
     qatomic_set(&v->weight[VAMP_CLASS_INTERACTIVE], w[VAMP_CLASS_INTERACTIVE]);

@@ -234,8 +234,8 @@ static void nice_set_background(VampActuatorNice *a, NiceVcpu *v)
 {
     int background = background_nice(a->ratio, v->base);
 
-    /* In this order: what apply() sets must be known as ours by then. */
     qatomic_set(&v->ours, v->ours | 1ULL << (background - NICE_MIN));
+    /* What apply() sets must be known as ours by then. */
     smp_wmb();
     qatomic_set(&v->background, background);
 }

@@ -172,7 +172,7 @@ static void test_sandbox_allowed(void)
     vamp_load_free(load);
 }
 
-/* --- cgroup v1 ------------------------------------------------------------- */
+/* --- cgroup v1 ---------------------------------------------------------- */
 
 static void group_write(const char *group, const char *file, int64_t number)
 {

@@ -263,7 +263,7 @@ static inline void vamp_load_run(QTestState *qts, VampLoad *l, int ms, int n,
     }
 }
 
-/* --- the vCPUs' threads, as the host sees them ----------------------------- */
+/* --- the vCPUs' threads, as the host sees them -------------------------- */
 
 /* Field @field (man proc_pid_stat) of a thread of QEMU. */
 static inline int64_t vamp_thread_stat(QTestState *qts, int tid, int field)
