@@ -49,7 +49,7 @@ check:
 	@echo '[vamp] make check: packages, QEMU twice (plain, ASan+UBSan), then the tests'
 	@scripts/setup build run check
 	@scripts/qemu-source
-	@scripts/qemu-build slim
+	@scripts/qemu-build slim tests
 	@scripts/qemu-build asan
 	@$(MAKE) --no-print-directory -s -C tests/functional BUILD='$(BUILD)'
 	@tests/check.py $(CHECK)

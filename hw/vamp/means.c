@@ -258,6 +258,16 @@ void vamp_tracker_start_vcpu(VampPolicy *p, unsigned i)
     }
 }
 
+void vamp_tracker_resume(VampPolicy *p)
+{
+    /* Samples tell the present task anyway. */
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (p->vcpu[i].cpu && p->tracker == VAMP_TRACKER_TCG) {
+            vamp_tcg_look(p->vcpu[i].cpu);
+        }
+    }
+}
+
 void vamp_tracker_stop_vcpu(VampPolicy *p, unsigned i, bool gone)
 {
     CPUState *cpu = p->vcpu[i].cpu;

@@ -106,6 +106,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
         vamp_phase_reset(p);
         timer_del(p->load_timer);
     } else {
+        vamp_tracker_resume(p);
         timer_mod_ns(p->load_timer, vamp_now(p));
         if (!p->vm_started) {
             p->vm_started = true;

@@ -168,6 +168,9 @@ bool vamp_actuator_attach(VampPolicy *p, unsigned vcpu, Error **errp);
 void vamp_actuator_recheck(VampPolicy *p);
 void vamp_tracker_start_vcpu(VampPolicy *p, unsigned vcpu);
 
+/* The VM goes on, maybe with other tasks on its vCPUs. */
+void vamp_tracker_resume(VampPolicy *p);
+
 /* @gone: the vCPU's thread has ended. */
 void vamp_tracker_stop_vcpu(VampPolicy *p, unsigned vcpu, bool gone);
 

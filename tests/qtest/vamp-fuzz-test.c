@@ -164,7 +164,8 @@ static void test_long(void)
     for (int i = 0; i < G_N_ELEMENTS(pieces); i++) {
         g_autoptr(GString) text = g_string_new(NULL);
 
-        while (text->len < 300000) {
+        /* QMP reads byte by byte: longer ones only take longer. */
+        while (text->len < 5000) {
             g_string_append(text, pieces[i]);
         }
         for (int p = 0; p < G_N_ELEMENTS(properties); p++) {
