@@ -6,7 +6,8 @@
  * then either all of it is put in force or nothing.
  *
  * Direct interrupt delivery and irq-affinity=follow build on this object:
- * they ask vamp_cpumap_get() for the CPU of a vCPU.
+ * they ask vamp_cpumap_cpu_of(), and have to be told in vamp_cpumap_replace()
+ * and cpumap_stop() that its answers have changed.
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -24,6 +25,7 @@
 #include "qom/object_interfaces.h"
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
+#include "hw/vamp/cpumap.h"
 #include "hw/vamp/probe-util.h"
 #include "system/qtest.h"
 #include "system/system.h"
@@ -38,6 +40,16 @@ static OsnetCpumap *the_cpumap;
 OsnetCpumap *vamp_cpumap_get(void)
 {
     return the_cpumap;
+}
+
+int vamp_cpumap_cpu_of(int vcpu)
+{
+    const struct vamp_cpumap_entry *entry = NULL;
+
+    if (the_cpumap && the_cpumap->running && vcpu >= 0) {
+        entry = vamp_cpumap_find(the_cpumap->now.map, vcpu);
+    }
+    return entry ? entry->cpu : -1;
 }
 
 void vamp_placement_clear(VampPlacement *placement)
