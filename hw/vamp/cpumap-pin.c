@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/syscall.h>
 #include "qapi/error.h"
 #include "hw/vamp/cpumap-pin.h"
 
@@ -343,27 +344,36 @@ bool vamp_pins_apply(VampPins *pins, GPtrArray *threads, Error **errp)
     return true;
 }
 
-void vamp_pins_restore(VampPins *pins, GPtrArray *threads)
+/* Not of another process that has been given the number since. */
+static bool is_our_thread(pid_t tid)
 {
+    return syscall(SYS_tgkill, getpid(), tid, 0) == 0;
+}
+
+void vamp_pins_restore(VampPins *pins, const GArray *tids)
+{
+    GHashTableIter iter;
+    gpointer key, value;
     VampCpus now;
-    unsigned i;
 
     /* Before the first is changed: see get_pin(). */
-    for (i = 0; i < threads->len; i++) {
-        VampThread *t = g_ptr_array_index(threads, i);
+    for (unsigned i = 0; i < tids->len; i++) {
+        pid_t tid = g_array_index(tids, pid_t, i);
 
-        if (vamp_affinity_get(t->tid, &now) == 0) {
-            get_pin(pins, t->tid, &now);
+        if (vamp_affinity_get(tid, &now) == 0) {
+            get_pin(pins, tid, &now);
         }
     }
-    for (i = 0; i < threads->len; i++) {
-        VampThread *t = g_ptr_array_index(threads, i);
-        Pin *pin = find_pin(pins, t->tid);
+    g_hash_table_iter_init(&iter, pins->pins);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        pid_t tid = GPOINTER_TO_INT(key);
+        Pin *pin = value;
 
-        if (pin && pin->ours) {
-            put_back(t->tid, &pin->found);
-            pin->ours = false;
+        if (pin->ours && is_our_thread(tid) &&
+            vamp_affinity_get(tid, &now) == 0 && same(&now, &pin->set)) {
+            put_back(tid, &pin->found);
         }
+        pin->ours = false;
     }
 }
 

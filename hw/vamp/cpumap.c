@@ -115,24 +115,41 @@ static char *thread_comm(pid_t tid)
     return p;
 }
 
+/* All threads of this process; none if there is no /proc (any more). */
+static GArray *all_tids(void)
+{
+    GArray *tids = g_array_new(FALSE, FALSE, sizeof(pid_t));
+    g_autoptr(GDir) dir = g_dir_open("/proc/self/task", 0, NULL);
+    const char *name;
+    int number;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        if (qemu_strtoi(name, NULL, 10, &number) == 0) {
+            pid_t tid = number;
+
+            g_array_append_val(tids, tid);
+        }
+    }
+    return tids;
+}
+
 /* All that are left: main loop, RCU, workers, displays. */
 static void add_emulator(GPtrArray *threads, const VampPlacement *placement)
 {
     g_autoptr(GHashTable) known = g_hash_table_new(NULL, NULL);
-    g_autoptr(GDir) dir = g_dir_open("/proc/self/task", 0, NULL);
-    const char *name;
-    int tid;
+    g_autoptr(GArray) tids = all_tids();
+    unsigned i;
 
-    for (unsigned i = 0; i < threads->len; i++) {
+    for (i = 0; i < threads->len; i++) {
         VampThread *t = g_ptr_array_index(threads, i);
 
         g_hash_table_add(known, GINT_TO_POINTER(t->tid));
     }
-    while (dir && (name = g_dir_read_name(dir))) {
+    for (i = 0; i < tids->len; i++) {
+        pid_t tid = g_array_index(tids, pid_t, i);
         VampThread *t;
 
-        if (qemu_strtoi(name, NULL, 10, &tid) < 0 ||
-            g_hash_table_contains(known, GINT_TO_POINTER(tid))) {
+        if (g_hash_table_contains(known, GINT_TO_POINTER(tid))) {
             continue;
         }
         t = add_thread(threads, VAMP_THREAD_KIND_EMULATOR, tid);
@@ -406,14 +423,15 @@ static bool cpumap_start(OsnetCpumap *c, Error **errp)
 
 static void cpumap_stop(OsnetCpumap *c)
 {
-    g_autoptr(GPtrArray) threads = NULL;
+    g_autoptr(GArray) tids = NULL;
 
     if (!c->running) {
         return;
     }
     device_listener_unregister(&c->listener);
-    threads = vamp_cpumap_threads(&c->now);
-    vamp_pins_restore(c->pins, threads);
+    /* While QEMU ends, vCPUs and IOThreads may be in pieces already. */
+    tids = all_tids();
+    vamp_pins_restore(c->pins, tids);
     /* Only now: another VM may take the CPUs at once. */
     vamp_locks_close(c->locks);
     vamp_pins_free(c->pins);

@@ -406,6 +406,26 @@ static void test_other_threads(void)
     qtest_quit(qts);
 }
 
+/* QEMU ends with all kinds of threads pinned; qtest_quit() sees a crash. */
+static void test_exit(void)
+{
+    static const char *const order[] = {
+        "-object iothread,id=a -object iothread,id=z",
+        "-object iothread,id=z -object iothread,id=a",
+    };
+
+    for (int i = 0; i < G_N_ELEMENTS(order); i++) {
+        QTestState *qts = start("%s -osnet_cpumap map=0-%d,iothreads=%d,"
+                                "emulator=%d", order[i], cpu_a, cpu_b, cpu_b);
+
+        expect_on(qts, tid_of(qts, 0), cpu_a);
+        qtest_qmp_assert_success(qts, "{ 'execute': 'quit' }");
+        qtest_wait_qemu(qts);
+        qtest_quit(qts);
+        expect_no_claim(cpu_a);
+    }
+}
+
 /* --- live ---------------------------------------------------------------- */
 
 static void test_live(void)
@@ -904,6 +924,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vamp/cpumap/map", test_map);
     qtest_add_func("/vamp/cpumap/partial", test_partial);
     qtest_add_func("/vamp/cpumap/other-threads", test_other_threads);
+    qtest_add_func("/vamp/cpumap/exit", test_exit);
     qtest_add_func("/vamp/cpumap/live", test_live);
     qtest_add_func("/vamp/cpumap/object-add", test_object_add);
     qtest_add_func("/vamp/cpumap/hotplug", test_hotplug);

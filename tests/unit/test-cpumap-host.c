@@ -700,6 +700,16 @@ static void threads_end(Threads *t)
     vamp_pins_free(t->pins);
 }
 
+static void restore(Threads *t)
+{
+    g_autoptr(GArray) tids = g_array_new(FALSE, FALSE, sizeof(pid_t));
+
+    for (unsigned i = 0; i < t->list->len; i++) {
+        g_array_append_val(tids, thread_at(t, i)->tid);
+    }
+    vamp_pins_restore(t->pins, tids);
+}
+
 static void want(Threads *t, unsigned i, unsigned cpu)
 {
     VampThread *thread = thread_at(t, i);
@@ -774,7 +784,7 @@ static void test_pin(void)
     expect_all(&t, 1);
     expect_described(&t, 1, true, false, "left as it was found");
 
-    vamp_pins_restore(t.pins, t.list);
+    restore(&t);
     expect_all(&t, 0);
     expect_all(&t, 1);
     threads_end(&t);
@@ -807,7 +817,7 @@ static void test_pin_atomic(void)
     expect_one(&t, 1, t.a);
 
     /* What was found is not forgotten by that. */
-    vamp_pins_restore(t.pins, t.list);
+    restore(&t);
     expect_all(&t, 0);
     expect_all(&t, 1);
     threads_end(&t);
@@ -839,7 +849,7 @@ static void test_pin_foreign(void)
     g_assert_false(vamp_pins_apply(t.pins, t.list, &err));
     expect(&err, "somebody else");
     expect_one(&t, 0, t.b);
-    vamp_pins_restore(t.pins, t.list);
+    restore(&t);
     expect_all(&t, 0);
     expect_one(&t, 1, t.a);
     threads_end(&t);
@@ -878,7 +888,7 @@ static void test_pin_inherited(void)
     expect_one(&t, 1, t.b);
 
     vamp_pins_keep(t.pins, t.list);
-    vamp_pins_restore(t.pins, t.list);
+    restore(&t);
     for (int i = 0; i < 3; i++) {
         expect_all(&t, i);
     }

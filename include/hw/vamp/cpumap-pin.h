@@ -42,10 +42,10 @@ void vamp_pins_free(VampPins *pins);
 bool vamp_pins_apply(VampPins *pins, GPtrArray *threads, Error **errp);
 
 /*
- * Puts back all of @threads that are still as we have set them; goes on where
- * that fails.
+ * Puts back all threads that are still as we have set them; goes on where that
+ * fails. @tids: the threads that there are, to find those that are new.
  */
-void vamp_pins_restore(VampPins *pins, GPtrArray *threads);
+void vamp_pins_restore(VampPins *pins, const GArray *tids);
 
 /* Thread @tid has ended. */
 void vamp_pins_forget(VampPins *pins, pid_t tid);
