@@ -6,7 +6,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <string.h>
 #include "procirq.h"
 
 /* What is left of a line. */
@@ -45,12 +44,14 @@ static void skip_blanks(struct cursor *c)
 
 static bool skip_text(struct cursor *c, const char *text)
 {
-    size_t len = strlen(text);
+    const char *at = c->at;
 
-    if ((size_t)(c->end - c->at) < len || memcmp(c->at, text, len)) {
-        return false;
+    while (*text) {
+        if (at == c->end || *at++ != *text++) {
+            return false;
+        }
     }
-    c->at += len;
+    c->at = at;
     return true;
 }
 
@@ -153,10 +154,9 @@ static bool take_action(struct cursor *c, struct vamp_procirq *irq)
 
 static size_t parse_line(struct cursor c, struct vamp_procirq *out, size_t max)
 {
-    struct vamp_procirq irq;
+    struct vamp_procirq irq = { 0 };
     size_t n = 0;
 
-    memset(&irq, 0, sizeof(irq));
     skip_blanks(&c);
     if (!take_decimal(&c, VAMP_PROCIRQ_MAX_IRQ, &irq.irq) ||
         !skip_text(&c, ":")) {
@@ -191,11 +191,13 @@ size_t vamp_procirq_parse(const char *text, size_t len,
     size_t n = 0;
 
     while (text < end) {
-        const char *eol = memchr(text, '\n', (size_t)(end - text));
-        struct cursor line = { text, eol ? eol : end };
+        struct cursor line = { text, text };
 
+        while (line.end < end && *line.end != '\n') {
+            line.end++;
+        }
         n += parse_line(line, n < max ? out + n : NULL, n < max ? max - n : 0);
-        text = eol ? eol + 1 : end;
+        text = line.end < end ? line.end + 1 : end;
     }
     return n;
 }
