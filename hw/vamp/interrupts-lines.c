@@ -93,6 +93,7 @@ static void wire_sysbus(VampIrqView *v, DeviceState *dev)
 {
     X86MachineState *x86ms = X86_MACHINE(qdev_get_machine());
     SysBusDevice *sbd = SYS_BUS_DEVICE(dev);
+    unsigned nr_gsi = x86ms->ioapic2 ? VAMP_NR_GSI : IOAPIC_NUM_PINS;
 
     if (dev == v->hpet || !x86ms->gsi) {
         return;
@@ -100,7 +101,7 @@ static void wire_sysbus(VampIrqView *v, DeviceState *dev)
     for (int n = 0; sysbus_has_irq(sbd, n); n++) {
         qemu_irq irq = sysbus_get_connected_irq(sbd, n);
 
-        for (unsigned gsi = 0; gsi < IOAPIC_NUM_PINS; gsi++) {
+        for (unsigned gsi = 0; gsi < nr_gsi; gsi++) {
             if (x86ms->gsi[gsi] == irq) {
                 add_wire(v, dev, gsi);
             }
@@ -326,6 +327,10 @@ static void add_pin(VampIrqView *v, IOAPICCommonState *s, unsigned base,
     }
     row->has_count = true;
     row->count = s->irq_count[pin] + (line != base + pin ? s->irq_count[0] : 0);
+    if (masked && !(entry & IOAPIC_VECTOR_MASK)) {
+        row->vcpus_reason = g_strdup("it is masked and has no vector");
+        return;
+    }
     /* As ioapic_entry_parse() makes a message of it; what remaps, needs it. */
     vamp_row_message(v, row,
                      APIC_DEFAULT_ADDRESS |
