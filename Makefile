@@ -15,6 +15,9 @@ CHECK ?=
 
 export BUILD JOBS QEMU_SRC
 
+# `make QEMU_SRC=DIR` builds; a bare `make` says what there is.
+.DEFAULT_GOAL := $(if $(QEMU_SRC),build,help)
+
 .PHONY: help setup build run check full install update qtest-baseline clean distclean
 
 help:
@@ -46,7 +49,7 @@ check:
 	@echo '[vamp] make check: packages, QEMU twice (plain, ASan+UBSan), then the tests'
 	@scripts/setup build run check
 	@scripts/qemu-source
-	@scripts/qemu-build slim
+	@scripts/qemu-build slim tests
 	@scripts/qemu-build asan
 	@$(MAKE) --no-print-directory -s -C tests/functional BUILD='$(BUILD)'
 	@tests/check.py $(CHECK)

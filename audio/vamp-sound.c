@@ -18,6 +18,7 @@
 #include "qemu/error-report.h"
 #include "audio/audio.h"
 #include "audio/audio_int.h"
+#include "hw/qdev-core.h"
 #include "hw/vamp/sensor.h"
 #include "hw/vamp/trace.h"
 
@@ -74,18 +75,30 @@ static void capture_notify(void *opaque, audcnotification_e cmd)
     }
 }
 
+/*
+ * A level that does not move is silence, too: a voice at rest may have an
+ * offset (QEMU's mixer makes 511 of the middle of unsigned 8-bit samples).
+ */
+static bool audible(const int16_t *sample, int n)
+{
+    int min = n ? sample[0] : 0, max = min;
+
+    for (int i = 1; i < n; i++) {
+        min = MIN(min, sample[i]);
+        max = MAX(max, sample[i]);
+    }
+    return max - min > 2 * AUDIBLE_LEVEL;
+}
+
 static void capture_samples(void *opaque, const void *buf, int size)
 {
     SoundSource *src = opaque;
-    const int16_t *sample = buf;
-    int n = size / sizeof(*sample);
+    int n = size / sizeof(int16_t);
 
-    for (int i = 0; i < n; i++) {
-        if (sample[i] > AUDIBLE_LEVEL || sample[i] < -AUDIBLE_LEVEL) {
-            src->silent_frames = 0;
-            source_set_playing(src, true);
-            return;
-        }
+    if (audible(buf, n)) {
+        src->silent_frames = 0;
+        source_set_playing(src, true);
+        return;
     }
     src->silent_frames = MIN(src->silent_frames + n, UINT32_MAX / 2);
     if (src->silent_frames > CAPTURE_HZ / 1000 * SILENCE_MS) {
@@ -113,9 +126,8 @@ static void source_free(void *opaque)
     g_free(src);
 }
 
-/* NULL, and why in @why, if @dev cannot be captured. */
-static SoundSource *source_new(VampSound *sound, const Audiodev *dev,
-                               GString *why)
+/* NULL, and why in @why, if audiodev @id cannot be captured. */
+static SoundSource *source_new(VampSound *sound, const char *id, GString *why)
 {
     struct audio_capture_ops ops = {
         .notify = capture_notify,
@@ -129,39 +141,59 @@ static SoundSource *source_new(VampSound *sound, const Audiodev *dev,
         .fmt = AUDIO_FORMAT_S16,
         .endianness = HOST_BIG_ENDIAN,
     };
-    AudioState *state = audio_state_by_name(dev->id, NULL);
+    AudioState *state = audio_state_by_name(id, NULL);
     AudiodevPerDirectionOptions *out;
     SoundSource *src;
 
     if (!state) {
         g_string_append_printf(why, "%saudiodev '%s' is not in use",
-                               why->len ? "; " : "", dev->id);
+                               why->len ? "; " : "", id);
         return NULL;
     }
     out = audio_get_pdo_out(state->dev);
     if (!out->mixing_engine) {
         g_string_append_printf(why, "%saudiodev '%s' has "
-                               "out.mixing-engine=off", why->len ? "; " : "",
-                               dev->id);
+                               "out.mixing-engine=off", why->len ? "; " : "", id);
         return NULL;
     }
     src = g_new0(SoundSource, 1);
     src->sound = sound;
-    src->id = g_strdup(dev->id);
+    src->id = g_strdup(id);
     src->capture = AUD_add_capture(state, &as, &ops, src);
     if (!src->capture) {
         g_string_append_printf(why, "%saudiodev '%s' cannot be captured",
-                               why->len ? "; " : "", dev->id);
+                               why->len ? "; " : "", id);
         source_free(src);
         return NULL;
     }
     return src;
 }
 
+/*
+ * -audio DRIVER without a model, and QEMU's own default, make audiodevs that
+ * query-audiodevs does not list. The devices that use them know their names.
+ */
+static int note_audiodev(Object *obj, void *opaque)
+{
+    GPtrArray *ids = opaque;
+    g_autofree char *id = NULL;
+
+    if (object_dynamic_cast(obj, TYPE_DEVICE) &&
+        object_property_find(obj, "audiodev")) {
+        id = object_property_get_str(obj, "audiodev", NULL);
+    }
+    if (id && *id && !g_ptr_array_find_with_equal_func(ids, id, g_str_equal,
+                                                       NULL)) {
+        g_ptr_array_add(ids, g_steal_pointer(&id));
+    }
+    return 0;
+}
+
 VampSound *vamp_sound_listen(void (*fn)(void *opaque, bool playing),
                              void *opaque, char **reason)
 {
     g_autoptr(AudiodevList) devs = qmp_query_audiodevs(&error_abort);
+    g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GString) why = g_string_new(NULL);
     VampSound *sound = g_new0(VampSound, 1);
 
@@ -169,7 +201,11 @@ VampSound *vamp_sound_listen(void (*fn)(void *opaque, bool playing),
     sound->opaque = opaque;
     sound->sources = g_ptr_array_new_with_free_func(source_free);
     for (AudiodevList *l = devs; l; l = l->next) {
-        SoundSource *src = source_new(sound, l->value, why);
+        g_ptr_array_add(ids, g_strdup(l->value->id));
+    }
+    object_child_foreach_recursive(object_get_root(), note_audiodev, ids);
+    for (unsigned i = 0; i < ids->len; i++) {
+        SoundSource *src = source_new(sound, g_ptr_array_index(ids, i), why);
 
         if (src) {
             g_ptr_array_add(sound->sources, src);

@@ -18,9 +18,12 @@ run_logged() {
     local log=$1 what=$2 t0=$SECONDS pid rc=0
     shift 2
     mkdir -p "$(dirname "$log")"
+    # A process group of its own, so that all of it ends with us: an orphan would keep the lock.
+    set -m
     "$@" > "$log" 2>&1 < /dev/null &
     pid=$!
-    trap 'kill "$pid" 2>/dev/null || true; exit 130' INT TERM
+    set +m
+    trap 'kill -- "-$pid" 2>/dev/null || true; exit 130' INT TERM
     local next=$((SECONDS + 10))
     while kill -0 "$pid" 2>/dev/null; do
         sleep 0.2

@@ -19,6 +19,11 @@ void vamp_tcg_start(CPUState *cpu)
     g_assert_not_reached();
 }
 
+void vamp_tcg_look(CPUState *cpu)
+{
+    g_assert_not_reached();
+}
+
 void vamp_tcg_stop(CPUState *cpu)
 {
     g_assert_not_reached();

@@ -38,12 +38,17 @@ const char *vamp_tcg_unavailable(void)
     return NULL;
 }
 
-/* A task that runs for long loads no CR3: begin with the present one. */
+/* A task that runs for long loads no CR3: take the present one. */
+static void look_on_vcpu(CPUState *cpu, run_on_cpu_data data)
+{
+    vamp_tracker_event(cpu->cpu_index,
+                       X86_CPU(cpu)->env.cr[3] & VAMP_CR3_TASK_MASK, false);
+}
+
 static void start_on_vcpu(CPUState *cpu, run_on_cpu_data data)
 {
     vamp_tracker_begin(cpu->cpu_index);
-    vamp_tracker_event(cpu->cpu_index,
-                       X86_CPU(cpu)->env.cr[3] & VAMP_CR3_TASK_MASK, false);
+    look_on_vcpu(cpu, data);
 }
 
 void vamp_tcg_start(CPUState *cpu)
@@ -52,6 +57,11 @@ void vamp_tcg_start(CPUState *cpu)
         qatomic_set(&vamp_cr3_hook, cr3_written);
     }
     async_run_on_cpu(cpu, start_on_vcpu, RUN_ON_CPU_NULL);
+}
+
+void vamp_tcg_look(CPUState *cpu)
+{
+    async_run_on_cpu(cpu, look_on_vcpu, RUN_ON_CPU_NULL);
 }
 
 static void stop_on_vcpu(CPUState *cpu, run_on_cpu_data data)

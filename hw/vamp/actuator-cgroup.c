@@ -19,18 +19,19 @@
 
 #define NR_CLASSES      (VAMP_CLASS_BACKGROUND + 1)
 #define WEIGHT_DIGITS   20
+#define RATIO_WORDS     (VAMP_RATIO_MAX / 64 + 1)
 
 typedef struct CgroupVcpu {
     /* Written by the main thread, read by apply(): atomic accesses. */
     int fd;                     /* of the weight file; -1: no thread */
     uint32_t weight[NR_CLASSES];
+    uint32_t neutral;           /* weight in the neutral class */
+    uint64_t ratios[RATIO_WORDS];   /* bitmap: ratios that have been in use */
 
     /* Main thread only. */
     pid_t tid;
     char *dir;                  /* the thread's group */
     VampCgroupParent *parent;   /* NULL: the group is not ours (libvirt's) */
-    uint32_t neutral;           /* weight in the neutral class */
-    GArray *ours;               /* uint32_t: values we may have written */
 } CgroupVcpu;
 
 typedef struct VampActuatorCgroup {
@@ -100,8 +101,35 @@ static int read_weight(int fd, uint64_t *weight)
         return -errno;
     }
     buf[n] = 0;
-    g_strchomp(buf);
+    if (n && buf[n - 1] == '\n') {
+        buf[n - 1] = 0;
+    }
     return qemu_strtou64(buf, NULL, 10, weight);
+}
+
+/*
+ * Could it be us who wrote @weight? Signal-safe; a few hundred ns for the first
+ * look at a value of a former ratio or a stranger's, none for the present ones.
+ */
+static bool weight_is_ours(const VampCgroups *cg, const CgroupVcpu *v,
+                           uint64_t weight)
+{
+    for (unsigned i = 0; i < NR_CLASSES; i++) {
+        if (weight == qatomic_read(&v->weight[i])) {
+            return true;
+        }
+    }
+    for (unsigned r = VAMP_RATIO_MIN; r <= VAMP_RATIO_MAX; r++) {
+        uint64_t interactive, background;
+
+        if (qatomic_read(&v->ratios[r / 64]) & 1ULL << r % 64 &&
+            vamp_ratio_to_weights(r, v->neutral, cg->weight_min,
+                                  cg->weight_max, &interactive, &background) &&
+            (weight == interactive || weight == background)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static int open_weight(const VampCgroups *cg, const char *dir, Error **errp)
@@ -300,7 +328,11 @@ static bool cgroup_set_weights(VampActuatorCgroup *a, CgroupVcpu *v,
     w[VAMP_CLASS_NEUTRAL] = v->neutral;
     w[VAMP_CLASS_INTERACTIVE] = interactive;
     w[VAMP_CLASS_BACKGROUND] = background;
-    g_array_append_vals(v->ours, w, NR_CLASSES);
+    /* What apply() writes must be known as ours by then. */
+    qatomic_set(&v->ratios[ratio / 64],
+                v->ratios[ratio / 64] | 1ULL << ratio % 64);
+    /* The bit is seen before the weights. */
+    smp_wmb();
     qatomic_set(&v->weight[VAMP_CLASS_NEUTRAL], w[VAMP_CLASS_NEUTRAL]);
     qatomic_set(&v->weight[VAMP_CLASS_INTERACTIVE], w[VAMP_CLASS_INTERACTIVE]);
     qatomic_set(&v->weight[VAMP_CLASS_BACKGROUND], w[VAMP_CLASS_BACKGROUND]);
@@ -371,7 +403,7 @@ static int attach_found(VampActuatorCgroup *a, CgroupVcpu *v, const char *dir,
 static void vcpu_clear(CgroupVcpu *v)
 {
     g_clear_pointer(&v->dir, g_free);
-    g_clear_pointer(&v->ours, g_array_unref);
+    memset(v->ratios, 0, sizeof(v->ratios));
     v->parent = NULL;
     v->tid = 0;
 }
@@ -411,7 +443,6 @@ static bool cgroup_attach(VampActuator *act, unsigned vcpu, pid_t tid,
     }
 
     v->tid = tid;
-    v->ours = g_array_new(false, false, sizeof(uint32_t));
     if (vamp_cgroup_is_own(a->cg, dir, a->main_dir ?: "", tid)) {
         fd = attach_found(a, v, dir, errp);
     } else {
@@ -425,19 +456,14 @@ static bool cgroup_attach(VampActuator *act, unsigned vcpu, pid_t tid,
     return true;
 }
 
-static void restore_found(CgroupVcpu *v, int fd, Error **errp)
+static void restore_found(const VampCgroups *cg, CgroupVcpu *v, int fd,
+                          Error **errp)
 {
     uint64_t now;
-    unsigned i;
     int ret = read_weight(fd, &now);
 
-    for (i = 0; ret == 0 && i < v->ours->len; i++) {
-        if (now == g_array_index(v->ours, uint32_t, i)) {
-            if (now != v->neutral) {
-                ret = write_weight(fd, v->neutral);
-            }
-            break;
-        }
+    if (ret == 0 && now != v->neutral && weight_is_ours(cg, v, now)) {
+        ret = write_weight(fd, v->neutral);
     }
     /* No match: somebody else's choice stays. ENODEV: gone with the VM. */
     if (ret < 0 && ret != -ENODEV) {
@@ -465,7 +491,7 @@ static void cgroup_detach(VampActuator *act, unsigned vcpu)
 
         vamp_cgroup_parent_put(a->cg, v->parent, ok ? &err : NULL);
     } else {
-        restore_found(v, fd, &err);
+        restore_found(a->cg, v, fd, &err);
     }
     close(fd);
     vcpu_clear(v);
@@ -480,6 +506,7 @@ static int cgroup_apply(VampActuator *act, unsigned vcpu,
     VampActuatorCgroup *a = container_of(act, VampActuatorCgroup, actuator);
     int saved_errno = errno;
     CgroupVcpu *v;
+    uint64_t now;
     int fd, ret;
 
     if (vcpu >= a->max_vcpus || (unsigned)vclass >= NR_CLASSES) {
@@ -490,7 +517,11 @@ static int cgroup_apply(VampActuator *act, unsigned vcpu,
     if (fd < 0) {
         return -ESRCH;
     }
-    ret = write_weight(fd, qatomic_read(&v->weight[vclass]));
+    ret = read_weight(fd, &now);
+    /* Somebody else's choice stays. */
+    if (ret == 0 && weight_is_ours(a->cg, v, now)) {
+        ret = write_weight(fd, qatomic_read(&v->weight[vclass]));
+    }
     errno = saved_errno;        /* of the code that the signal interrupted */
     return ret;
 }

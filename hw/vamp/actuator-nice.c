@@ -25,10 +25,10 @@ typedef struct NiceVcpu {
     pid_t tid;                  /* 0: no thread */
     int base;
     int background;
+    uint64_t ours;              /* bit NICE - NICE_MIN: value we may have set */
 
     /* Main thread only. */
     uint64_t start;             /* when the thread began: tids are reused */
-    uint64_t ours;              /* bit NICE - NICE_MIN: value we may have set */
 } NiceVcpu;
 
 typedef struct VampActuatorNice {
@@ -48,6 +48,24 @@ static int background_nice(unsigned ratio, int base)
 static int set_nice(pid_t tid, int nice)
 {
     return syscall(SYS_setpriority, PRIO_PROCESS, tid, nice) < 0 ? -errno : 0;
+}
+
+/* As above. glibc's getpriority() needs errno to tell -1 from an error. */
+static int get_nice(pid_t tid, int *nice)
+{
+    /* The kernel's answer is 1..40, so that it is never negative. */
+    int ret = syscall(SYS_getpriority, PRIO_PROCESS, tid);
+
+    if (ret < 0) {
+        return -errno;
+    }
+    *nice = 20 - ret;
+    return 0;
+}
+
+static bool nice_is_ours(const NiceVcpu *v, int nice)
+{
+    return qatomic_read(&v->ours) & 1ULL << (nice - NICE_MIN);
 }
 
 /* Field 22 of the thread's stat; 0 if it is not a thread of ours (any more). */
@@ -158,7 +176,7 @@ static bool nice_matters(const VampHostPaths *paths, const pid_t *tids,
         if (i == n - 1) {
             error_setg(errp, "nice has no effect: each vCPU thread is alone in "
                        "its control group (thread %d in %s), and nice counts "
-                       "within a group only (actuator cgroup or broker would "
+                       "within a group only (actuator cgroup would "
                        "be needed)", (int)tids[i], dir);
             return false;
         }
@@ -216,7 +234,10 @@ static void nice_set_background(VampActuatorNice *a, NiceVcpu *v)
 {
     int background = background_nice(a->ratio, v->base);
 
-    v->ours |= 1ULL << (background - NICE_MIN);
+    /* What apply() sets must be known as ours by then. */
+    qatomic_set(&v->ours, v->ours | 1ULL << (background - NICE_MIN));
+    /* The bit is seen before the value. */
+    smp_wmb();
     qatomic_set(&v->background, background);
 }
 
@@ -281,7 +302,7 @@ static void nice_detach(VampActuator *act, unsigned vcpu)
         !vamp_thread_nice(tid, &nice, NULL)) {
         return;                 /* it has exited */
     }
-    if (nice == v->base || !(v->ours & 1ULL << (nice - NICE_MIN))) {
+    if (nice == v->base || !nice_is_ours(v, nice)) {
         return;                 /* somebody else's choice stays */
     }
     err = set_nice(tid, v->base);
@@ -299,7 +320,7 @@ static int nice_apply(VampActuator *act, unsigned vcpu, enum vamp_class vclass)
     int saved_errno = errno;
     NiceVcpu *v;
     pid_t tid;
-    int ret;
+    int now, ret;
 
     if (vcpu >= a->max_vcpus) {
         return -EINVAL;
@@ -309,8 +330,13 @@ static int nice_apply(VampActuator *act, unsigned vcpu, enum vamp_class vclass)
     if (!tid) {
         return -ESRCH;          /* and 0 would mean the caller */
     }
-    ret = set_nice(tid, vclass == VAMP_CLASS_BACKGROUND ?
-                        qatomic_read(&v->background) : qatomic_read(&v->base));
+    ret = get_nice(tid, &now);
+    /* Somebody else's choice stays. */
+    if (ret == 0 && nice_is_ours(v, now)) {
+        ret = set_nice(tid, vclass == VAMP_CLASS_BACKGROUND ?
+                            qatomic_read(&v->background) :
+                            qatomic_read(&v->base));
+    }
     errno = saved_errno;        /* of the code that the signal interrupted */
     return ret;
 }

@@ -65,6 +65,7 @@ typedef struct VampIrqView {
 
     VampInterrupts *info;
     VampInterruptList **tail;
+    unsigned nr_rows;
 } VampIrqView;
 
 /* --- interrupts.c -------------------------------------------------------- */

@@ -30,6 +30,7 @@
 #include "system/kvm.h"
 #include "system/qtest.h"
 #include "interrupts-int.h"
+#include "trace.h"
 
 static const char *path_of(DeviceState *dev)
 {
@@ -60,6 +61,7 @@ VampInterrupt *vamp_view_add(VampIrqView *v, VampInterruptKind kind)
                                       "the hardware stands behind it");
     }
     QAPI_LIST_APPEND(v->tail, row);
+    v->nr_rows++;
     return row;
 }
 
@@ -455,6 +457,7 @@ VampInterrupts *qmp_vamp_query_interrupts(Error **errp)
 {
     VampInterrupts *info = g_new0(VampInterrupts, 1);
     VampLapicList **lapic_tail = &info->lapics;
+    int64_t begin = g_get_monotonic_time();
     VampIrqView v;
 
     vamp_view_init(&v, true);
@@ -473,6 +476,7 @@ VampInterrupts *qmp_vamp_query_interrupts(Error **errp)
     vamp_interrupts_routes(&v);
     info->follow = vamp_irq_follow_info();
     vamp_view_fini(&v);
+    trace_vamp_interrupts(v.nr_rows, g_get_monotonic_time() - begin);
     return info;
 }
 

@@ -46,15 +46,41 @@ static const struct {
     { VAMP_ACTUATOR_KIND_NICE, &vamp_actuator_nice },
 };
 
-void vamp_actuator_attach(VampPolicy *p, unsigned i, Error **errp)
+bool vamp_actuator_attach(VampPolicy *p, unsigned i, Error **errp)
 {
     VampVcpu *v = &p->vcpu[i];
+    Error *err = NULL;
 
-    if (p->actuator && v->cpu &&
-        p->actuator_class->attach(p->actuator, i, v->tid, errp)) {
-        v->applied = VAMP_CLASS_NEUTRAL;
-        qatomic_set(&v->attached, true);
+    g_clear_pointer(&v->attach_error, g_free);
+    if (!p->actuator || !v->cpu) {
+        return true;
     }
+    if (!p->actuator_class->attach(p->actuator, i, v->tid, &err)) {
+        v->attach_error = g_strdup(error_get_pretty(err));
+        error_propagate(errp, err);
+        return false;
+    }
+    v->applied = VAMP_CLASS_NEUTRAL;
+    qatomic_set(&v->attached, true);
+    return true;
+}
+
+/*
+ * Is no vCPU thread inside apply()? For when they cannot be waited for, since
+ * one of them may be the caller, from exit(). They are inside for
+ * microseconds, unless they lose their CPU there: that gets 10 ms.
+ */
+static bool no_vcpu_applies(VampPolicy *p)
+{
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        for (int tries = 0; qatomic_read(&p->vcpu[i].applying); tries++) {
+            if (tries == 10) {
+                return false;
+            }
+            g_usleep(1000);
+        }
+    }
+    return true;
 }
 
 void vamp_actuator_close(VampPolicy *p, bool wait)
@@ -65,8 +91,13 @@ void vamp_actuator_close(VampPolicy *p, bool wait)
     for (unsigned i = 0; i < p->max_vcpus; i++) {
         qatomic_set(&p->vcpu[i].attached, false);
     }
+    /* Threads see "not attached" before we look whether one is inside. */
+    smp_mb();
     if (wait) {
         vamp_wait_for_vcpus(p);
+    } else if (!no_vcpu_applies(p)) {
+        /* The process ends, and its threads' weights with it. */
+        return;
     }
     if (p->actuator) {
         p->actuator_class->close(p->actuator);
@@ -96,24 +127,41 @@ static bool actuator_try(VampPolicy *p, const VampActuatorClass *klass,
     }
     p->actuator_class = klass;
     for (unsigned i = 0; i < p->max_vcpus; i++) {
-        Error *err = NULL;
-
-        vamp_actuator_attach(p, i, &err);
-        if (err) {
-            vamp_actuator_close(p, false);
-            error_propagate(errp, err);
+        if (!vamp_actuator_attach(p, i, errp)) {
+            vamp_actuator_close(p, true);
             return false;
         }
     }
     return true;
 }
 
+static char *thread_groups(int tid)
+{
+    g_autofree char *path = g_strdup_printf("%s/self/task/%d/cgroup",
+                                            vamp_host_paths.proc, tid);
+    char *groups = NULL;
+
+    g_file_get_contents(path, &groups, NULL, NULL);
+    return groups;
+}
+
 void vamp_actuator_choose(VampPolicy *p)
 {
     g_autoptr(GString) why = g_string_new(NULL);
+    bool again;
 
     p->actuator_kind = VAMP_ACTUATOR_KIND_NONE;
     g_clear_pointer(&p->fault, g_free);
+    if (!p->vm_started) {
+        /*
+         * Whoever started us stopped may still move threads between groups
+         * and drop privileges: libvirt does both before it says "cont".
+         */
+        g_free(p->actuator_reason);
+        p->actuator_reason = g_strdup("chosen when the VM runs for the "
+                                      "first time");
+        return;
+    }
     if (p->actuator_wanted == VAMP_ACTUATOR_KIND_NONE) {
         g_string_append(why, "set to none: phases are only reported");
     }
@@ -135,12 +183,48 @@ void vamp_actuator_choose(VampPolicy *p)
                                actuators[i].klass->name, error_get_pretty(err));
         error_free(err);
     }
+    p->actuator_chosen_ns = vamp_now(p);
+    again = !g_strcmp0(p->actuator_reason, why->str);
     g_free(p->actuator_reason);
     p->actuator_reason = g_strdup(why->str);
+    /* After attach(): it may have moved the threads itself. */
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        g_clear_pointer(&p->vcpu[i].groups, g_free);
+        if (p->vcpu[i].cpu) {
+            p->vcpu[i].groups = thread_groups(p->vcpu[i].tid);
+        }
+    }
     trace_vamp_actuator(VampActuatorKind_str(p->actuator_kind),
                         p->actuator_reason);
-    if (p->actuator_wanted != VAMP_ACTUATOR_KIND_NONE && !p->actuator) {
+    if (p->actuator_wanted != VAMP_ACTUATOR_KIND_NONE && !p->actuator &&
+        !again) {
         warn_report("vamp-policy changes no weights: %s", p->actuator_reason);
+    }
+}
+
+/*
+ * A choice that found nothing is made again with a later phase: rights may
+ * come after the start (a hook of libvirt's). Trying costs some milliseconds
+ * of the main loop, so not with each.
+ */
+#define RETRY_NS (10 * NANOSECONDS_PER_SECOND)
+
+void vamp_actuator_recheck(VampPolicy *p)
+{
+    bool moved = !p->actuator && vamp_now(p) - p->actuator_chosen_ns > RETRY_NS;
+
+    if (p->fault || p->actuator_wanted == VAMP_ACTUATOR_KIND_NONE) {
+        return;
+    }
+    for (unsigned i = 0; i < p->max_vcpus && !moved; i++) {
+        VampVcpu *v = &p->vcpu[i];
+        g_autofree char *groups = v->cpu ? thread_groups(v->tid) : NULL;
+
+        moved = v->cpu && g_strcmp0(groups, v->groups);
+    }
+    if (moved) {
+        vamp_actuator_close(p, true);
+        vamp_actuator_choose(p);
     }
 }
 
@@ -171,6 +255,16 @@ void vamp_tracker_start_vcpu(VampPolicy *p, unsigned i)
         break;
     default:
         break;
+    }
+}
+
+void vamp_tracker_resume(VampPolicy *p)
+{
+    /* Samples tell the present task anyway. */
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (p->vcpu[i].cpu && p->tracker == VAMP_TRACKER_TCG) {
+            vamp_tcg_look(p->vcpu[i].cpu);
+        }
     }
 }
 
@@ -226,6 +320,11 @@ void vamp_tracker_choose(VampPolicy *p)
     g_free(p->tracker_reason);
     p->tracker_reason = g_strdup(why->str);
     trace_vamp_tracker(VampTracker_str(p->tracker), p->tracker_reason);
+    if (p->tracker != p->tracker_wanted &&
+        p->tracker_wanted != VAMP_TRACKER_AUTO) {
+        warn_report("vamp-policy does not see the guest's tasks: %s",
+                    p->tracker_reason);
+    }
     for (unsigned i = 0; i < p->max_vcpus; i++) {
         if (p->vcpu[i].cpu) {
             vamp_tracker_start_vcpu(p, i);

@@ -33,6 +33,13 @@
  */
 #define VAMP_APPLY_TRIES 8
 
+/*
+ * Below 5 % of a CPU a vCPU does no background work to speak of. 50 ms is
+ * about one answer to a key press, and two reads a vCPU cost microseconds.
+ */
+#define VAMP_IDLE_PERMILLE  50
+#define VAMP_IDLE_CHECK_NS  (50 * (uint64_t)SCALE_MS)
+
 /* --- plan ---------------------------------------------------------------- */
 
 static void plan_publish(VampPolicy *p)
@@ -88,18 +95,14 @@ static int apply_class(VampPolicy *p, unsigned vcpu, enum vamp_class vclass)
     return ret;
 }
 
-void vamp_phase_task_switched(VampPolicy *p, unsigned vcpu, uint64_t task)
+/* The vCPU's thread: its own weight for @task. */
+static void apply_own(VampPolicy *p, unsigned vcpu, uint64_t task)
 {
     VampVcpu *v = &p->vcpu[vcpu];
     enum vamp_class vclass;
     bool force = false;
     unsigned seq;
 
-    /* Our task is visible before we look at the plan. */
-    smp_mb();
-    if (!qatomic_read(&v->attached) || !qatomic_read(&p->plan.mixed)) {
-        return;
-    }
     for (int i = 0; i < VAMP_APPLY_TRIES; i++) {
         int ret;
 
@@ -126,48 +129,80 @@ void vamp_phase_task_switched(VampPolicy *p, unsigned vcpu, uint64_t task)
     }
 }
 
-enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu)
+void vamp_phase_task_switched(VampPolicy *p, unsigned vcpu, uint64_t task)
 {
-    return vamp_policy_class(p->core, vcpu,
-                             qatomic_read(&p->vcpu[vcpu].rec.task));
-}
+    VampVcpu *v = &p->vcpu[vcpu];
 
-/* Sets the weight of every vCPU, whatever it was. */
-static void apply_all(VampPolicy *p)
-{
-    g_autofree char *reason = NULL;
-
-    if (!p->actuator) {
+    /* Our task is visible before we look at the plan. */
+    smp_mb();
+    if (!qatomic_read(&p->plan.mixed)) {
         return;
     }
-    for (unsigned i = 0; i < p->max_vcpus; i++) {
-        VampVcpu *v = &p->vcpu[i];
-        uint64_t task;
-        int tries = 0;
-
-        if (!v->cpu || !v->attached) {
-            continue;
-        }
-        do {
-            enum vamp_class vclass;
-            int ret;
-
-            task = qatomic_read(&v->rec.task);
-            vclass = vamp_policy_class(p->core, i, task);
-            trace_vamp_class(i, task, vamp_class_name(vclass));
-            ret = apply_class(p, i, vclass);
-            if (ret < 0) {
-                reason = g_strdup_printf("the weight of vCPU %u (thread %d) "
-                                         "cannot be changed: %s", i, v->tid,
-                                         strerror(-ret));
-                vamp_policy_fault(p, reason);
-                return;
-            }
-            /* The weight is set before we look again. */
-            smp_mb();
-        } while (task != qatomic_read(&v->rec.task) &&
-                 ++tries < VAMP_APPLY_TRIES);
+    qatomic_set(&v->idle, false);
+    qatomic_set(&v->applying, 1);
+    /* Whoever detaches us sees that we are inside, or we see that he did. */
+    smp_mb();
+    if (qatomic_read(&v->attached)) {
+        apply_own(p, vcpu, task);
     }
+    qatomic_store_release(&v->applying, 0);
+}
+
+static enum vamp_class class_of(VampPolicy *p, unsigned vcpu, uint64_t task)
+{
+    enum vamp_class vclass = vamp_policy_class(p->core, vcpu, task);
+
+    if (vclass == VAMP_CLASS_BACKGROUND && qatomic_read(&p->vcpu[vcpu].idle)) {
+        vclass = VAMP_CLASS_INTERACTIVE;
+    }
+    return vclass;
+}
+
+enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu)
+{
+    return class_of(p, vcpu, qatomic_read(&p->vcpu[vcpu].rec.task));
+}
+
+/*
+ * Main loop: the weight of one vCPU, whatever it was. On failure everything
+ * is put back and the policy is in the normal phase.
+ */
+static bool apply_vcpu(VampPolicy *p, unsigned vcpu)
+{
+    VampVcpu *v = &p->vcpu[vcpu];
+    g_autofree char *reason = NULL;
+    uint64_t task;
+    int tries = 0;
+
+    do {
+        enum vamp_class vclass;
+        int ret;
+
+        task = qatomic_read(&v->rec.task);
+        vclass = class_of(p, vcpu, task);
+        trace_vamp_class(vcpu, task, vamp_class_name(vclass));
+        ret = apply_class(p, vcpu, vclass);
+        if (ret < 0) {
+            reason = g_strdup_printf("the weight of vCPU %u (thread %d) "
+                                     "cannot be changed: %s", vcpu, v->tid,
+                                     strerror(-ret));
+            vamp_policy_fault(p, reason);
+            return false;
+        }
+        /* The weight is set before we look again. */
+        smp_mb();
+    } while (task != qatomic_read(&v->rec.task) && ++tries < VAMP_APPLY_TRIES);
+    return true;
+}
+
+static bool apply_all(VampPolicy *p)
+{
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (p->vcpu[i].attached && !apply_vcpu(p, i)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void vamp_phase_reapply(VampPolicy *p)
@@ -211,7 +246,15 @@ static void phase_changed(VampPolicy *p, enum vamp_phase before)
             trace_vamp_background_task(core->background[i].task,
                                        core->background[i].permille);
         }
-        apply_all(p);
+        if (!apply_all(p)) {
+            /* The fault has ended the phase and told of it. */
+            return;
+        }
+    }
+    if (p->plan.mixed) {
+        timer_mod_ns(p->idle_timer, vamp_now(p) + VAMP_IDLE_CHECK_NS);
+    } else {
+        timer_del(p->idle_timer);
     }
     if (core->phase == VAMP_PHASE_NORMAL) {
         timer_del(p->phase_timer);
@@ -236,19 +279,47 @@ void vamp_phase_recheck(VampPolicy *p, void (*change)(VampPolicy *, unsigned),
     }
 }
 
-/*
- * Which tasks are current at a halt tells the guest's idle process. Under KVM
- * a halted vCPU is inside the kernel and looks as if it ran; its idle process
- * uses no CPU time to speak of there, so nothing is lost.
- */
-static void note_halt(VampPolicy *p, unsigned vcpu)
+static void idle_check_start(VampPolicy *p, uint64_t now)
 {
-    VampVcpu *v = &p->vcpu[vcpu];
-    uint64_t task = qatomic_read(&v->rec.task);
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        VampVcpu *v = &p->vcpu[i];
 
-    if (v->cpu && qatomic_read(&v->cpu->halted) && task != VAMP_TASK_UNKNOWN) {
-        vamp_policy_halted(p->core, vcpu, task);
+        if (v->cpu) {
+            v->idle_check_ns = v->run_ns + v->wait_ns;
+            qatomic_set(&v->idle,
+                        vamp_policy_vcpu_run(p->core, i, now) +
+                        vamp_policy_vcpu_wait(p->core, i, now) <
+                        VAMP_IDLE_PERMILLE);
+        }
     }
+}
+
+static void idle_timer_cb(void *opaque)
+{
+    VampPolicy *p = opaque;
+    uint64_t now = vamp_now(p);
+
+    if (!p->plan.mixed) {
+        return;
+    }
+    vamp_vcpu_update_loads(p, now);
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        VampVcpu *v = &p->vcpu[i];
+        uint64_t used = v->run_ns + v->wait_ns - v->idle_check_ns;
+
+        if (!v->cpu) {
+            continue;
+        }
+        v->idle_check_ns = v->run_ns + v->wait_ns;
+        qatomic_set(&v->idle,
+                    used < VAMP_IDLE_CHECK_NS * VAMP_IDLE_PERMILLE / 1000);
+        if (v->attached &&
+            qatomic_read(&v->applied) != vamp_phase_class(p, i) &&
+            !apply_vcpu(p, i)) {
+            return;
+        }
+    }
+    timer_mod_ns(p->idle_timer, now + VAMP_IDLE_CHECK_NS);
 }
 
 static void phase_begin(VampPolicy *p, uint64_t now, enum vamp_cause cause)
@@ -274,6 +345,10 @@ static void phase_begin(VampPolicy *p, uint64_t now, enum vamp_cause cause)
         tables = p->tables;
     }
     vamp_policy_begin(p->core, now, cause, tables);
+    idle_check_start(p, now);
+    if (p->core->phase == VAMP_PHASE_MIXED) {
+        vamp_actuator_recheck(p);
+    }
     phase_changed(p, before);
 }
 
@@ -365,10 +440,18 @@ static void load_timer_cb(void *opaque)
     uint64_t now = vamp_now(p);
 
     vamp_vcpu_update_loads(p, now);
-    for (unsigned i = 0; i < p->max_vcpus; i++) {
-        vamp_phase_recheck(p, note_halt, i);
-    }
     timer_mod_ns(p->load_timer, now + p->core->period_ns * VAMP_WINDOW_EPOCHS);
+}
+
+void vamp_phase_new_period(VampPolicy *p)
+{
+    /* What ran so far belongs to the old epochs. */
+    vamp_vcpu_update_loads(p, vamp_now(p));
+    vamp_policy_configure(p->core, &p->cfg);
+    /* A new window is over earlier, or later, than the timer thinks. */
+    if (timer_pending(p->load_timer)) {
+        load_timer_cb(p);
+    }
 }
 
 void vamp_phase_init(VampPolicy *p)
@@ -378,6 +461,7 @@ void vamp_phase_init(VampPolicy *p)
     p->input_bh = qemu_bh_new(input_bh, p);
     p->fault_bh = qemu_bh_new(fault_bh, p);
     p->phase_timer = timer_new_ns(p->clock, phase_timer_cb, p);
+    p->idle_timer = timer_new_ns(p->clock, idle_timer_cb, p);
     p->load_timer = timer_new_ns(p->clock, load_timer_cb, p);
     load_timer_cb(p);
 }
@@ -387,5 +471,6 @@ void vamp_phase_fini(VampPolicy *p)
     g_clear_pointer(&p->input_bh, qemu_bh_delete);
     g_clear_pointer(&p->fault_bh, qemu_bh_delete);
     g_clear_pointer(&p->phase_timer, timer_free);
+    g_clear_pointer(&p->idle_timer, timer_free);
     g_clear_pointer(&p->load_timer, timer_free);
 }

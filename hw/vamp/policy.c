@@ -63,9 +63,8 @@ static void device_realized(DeviceListener *listener, DeviceState *dev)
         return;
     }
     vamp_vcpu_add(p, cpu);
-    vamp_actuator_attach(p, cpu->cpu_index, &err);
-    if (err) {
-        /* The new vCPU works, only without VAMP. */
+    if (!vamp_actuator_attach(p, cpu->cpu_index, &err)) {
+        /* The new vCPU works, only without VAMP; vamp-query says so. */
         warn_report_err(err);
     }
     vamp_tracker_start_vcpu(p, cpu->cpu_index);
@@ -75,23 +74,23 @@ static void device_unrealized(DeviceListener *listener, DeviceState *dev)
 {
     VampPolicy *p = container_of(listener, VampPolicy, listener);
     CPUState *cpu = (CPUState *)object_dynamic_cast(OBJECT(dev), TYPE_CPU);
-    VampVcpu *v;
+    int index;
 
-    if (!cpu || !p->running || cpu->cpu_index < 0 ||
-        cpu->cpu_index >= p->max_vcpus) {
+    if (!cpu || !p->running) {
         return;
     }
-    v = &p->vcpu[cpu->cpu_index];
-    if (v->cpu != cpu) {
+    /* It has lost its own cpu_index already. */
+    index = vamp_vcpu_find(p, cpu);
+    if (index < 0) {
         return;
     }
     /* The thread has ended: nobody else touches the recorder any more. */
-    if (v->attached) {
-        v->attached = false;
-        p->actuator_class->detach(p->actuator, cpu->cpu_index);
+    if (p->vcpu[index].attached) {
+        p->vcpu[index].attached = false;
+        p->actuator_class->detach(p->actuator, index);
     }
-    vamp_tracker_stop_vcpu(p, cpu->cpu_index, true);
-    vamp_vcpu_del(p, cpu);
+    vamp_tracker_stop_vcpu(p, index, true);
+    vamp_vcpu_del(p, index);
 }
 
 static void vm_state_changed(void *opaque, bool running, RunState state)
@@ -107,7 +106,12 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
         vamp_phase_reset(p);
         timer_del(p->load_timer);
     } else {
+        vamp_tracker_resume(p);
         timer_mod_ns(p->load_timer, vamp_now(p));
+        if (!p->vm_started) {
+            p->vm_started = true;
+            vamp_actuator_choose(p);
+        }
     }
 }
 
@@ -146,7 +150,7 @@ static void policy_start(VampPolicy *p)
     policy_alloc(p);
     vamp_phase_init(p);
     p->running = true;
-    p->vm_running = runstate_is_running();
+    p->vm_running = p->vm_started = runstate_is_running();
     CPU_FOREACH(cpu) {
         vamp_vcpu_add(p, cpu);
     }
@@ -269,7 +273,7 @@ static void vamp_policy_finalize(Object *obj)
     if (p->vcpu) {
         for (unsigned i = 0; i < p->max_vcpus; i++) {
             if (p->vcpu[i].cpu) {
-                vamp_vcpu_del(p, p->vcpu[i].cpu);
+                vamp_vcpu_del(p, i);
             }
         }
     }

@@ -20,12 +20,12 @@
 static bool visit_bounded(Visitor *v, const char *name, int64_t min,
                           int64_t max, int64_t *value, Error **errp)
 {
-    ERRP_GUARD();
     int64_t n;
 
-    if (!visit_type_int(v, name, &n, errp)) {
-        error_append_hint(errp, "Valid is %" PRId64 " to %" PRId64 ".\n",
-                          min, max);
+    /* Its own error would not say the range, and QMP does not show hints. */
+    if (!visit_type_int(v, name, &n, NULL)) {
+        error_setg(errp, "%s is not a whole number, valid is %" PRId64 " to %"
+                   PRId64, name, min, max);
         return false;
     }
     if (n < min || n > max) {
@@ -129,8 +129,12 @@ static void set_config(Object *obj, Visitor *v, const char *name, void *opaque,
     if (!p->running) {
         return;
     }
-    vamp_policy_configure(p->core, &cfg);
-    if (field == &load_period_field && p->tracker != VAMP_TRACKER_NONE) {
+    if (field != &load_period_field) {
+        vamp_policy_configure(p->core, &cfg);
+        return;
+    }
+    vamp_phase_new_period(p);
+    if (p->tracker != VAMP_TRACKER_NONE) {
         for (unsigned i = 0; i < p->max_vcpus; i++) {
             vamp_task_table_init(&p->snapshot[i], p->core->period_ns);
             if (p->vcpu[i].cpu) {
@@ -268,13 +272,14 @@ static void set_qtest_schedstat(Object *obj, const char *value, Error **errp)
 {
     VampPolicy *p = VAMP_POLICY(obj);
 
-    if (!qtest_enabled() || p->running) {
-        error_setg(errp, "x-qtest-schedstat is for QEMU's own tests, before "
-                   "the policy starts");
+    if (!qtest_enabled()) {
+        error_setg(errp, "x-qtest-schedstat is for QEMU's own tests");
         return;
     }
     g_free(p->qtest_schedstat_dir);
     p->qtest_schedstat_dir = g_strdup(value);
+    /* The policy starts before a test can get at the property. */
+    vamp_vcpu_reopen_loads(p);
 }
 
 void vamp_policy_add_properties(ObjectClass *oc)

@@ -28,7 +28,8 @@ static VampTask *task_info(uint64_t task, uint32_t permille)
 }
 
 /* Why a vCPU has its class, in words. */
-static const char *class_reason(const VampPolicy *p, enum vamp_class vclass)
+static const char *class_reason(VampPolicy *p, unsigned vcpu,
+                                enum vamp_class vclass)
 {
     const struct vamp_policy *core = p->core;
 
@@ -37,8 +38,11 @@ static const char *class_reason(const VampPolicy *p, enum vamp_class vclass)
         return core->by_task ? "it runs a background task"
                              : "it was busy before the phase began";
     case VAMP_CLASS_INTERACTIVE:
-        return core->by_task ? "it runs no background task"
-                             : "it was not busy before the phase began";
+        if (!core->by_task) {
+            return "it was not busy before the phase began";
+        }
+        return qatomic_read(&p->vcpu[vcpu].idle)
+               ? "it is idle" : "it runs no background task";
     default:
         return core->phase == VAMP_PHASE_NORMAL
                ? "no phase is on" : "nothing is in the background";
@@ -56,7 +60,10 @@ static VampVcpuInfo *vcpu_info(VampPolicy *p, unsigned index, uint64_t now)
     info->cpu_index = index;
     info->thread_id = v->tid;
     info->q_class = (VampClass)vclass;
-    info->reason = g_strdup(class_reason(p, vclass));
+    info->reason = v->attach_error
+        ? g_strdup_printf("%s; its weight is left alone: %s",
+                          class_reason(p, index, vclass), v->attach_error)
+        : g_strdup(class_reason(p, index, vclass));
     info->load_percent = vamp_policy_vcpu_run(p->core, index, now) / 10.0;
     info->wait_percent = vamp_policy_vcpu_wait(p->core, index, now) / 10.0;
     if (task != VAMP_TASK_UNKNOWN) {
@@ -123,13 +130,6 @@ static void fill_phase(VampPolicy *p, VampInfo *info, uint64_t now)
                                              core->background[i].permille));
         }
     }
-    if (core->audio_task) {
-        info->has_audio_tasks = true;
-        QAPI_LIST_PREPEND(info->audio_tasks, task_info(core->audio_task, 0));
-    }
-    if (core->system_task) {
-        info->system_task = task_text(core->system_task);
-    }
 }
 
 static void fill_settings(VampPolicy *p, VampInfo *info)
@@ -184,12 +184,12 @@ VampInfo *qmp_vamp_query(Error **errp)
         info->reason = g_strdup("there is no vamp-policy object");
         return info;
     }
-    info->id = g_strdup(object_get_canonical_path_component(OBJECT(p)));
-    fill_settings(p, info);
     if (!p->running) {
         info->reason = g_strdup("the machine is not ready yet");
         return info;
     }
+    info->id = g_strdup(p->id);
+    fill_settings(p, info);
     now = vamp_now(p);
     vamp_vcpu_update_loads(p, now);
     info->enabled = true;

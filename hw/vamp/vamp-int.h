@@ -36,10 +36,15 @@ typedef struct VampVcpu {
     uint64_t run_ns;            /* CPU time of the thread so far */
     uint64_t wait_ns;           /* its run delay so far */
 
-    bool attached;              /* known to the actuator */
+    bool attached;              /* known to the actuator; atomic */
+    char *attach_error;         /* why not */
+    char *groups;               /* the thread's, when it was attached */
 
     VampRecorder rec;           /* what ran on it; written by its thread */
     int applied;                /* enum vamp_class in force; atomic */
+    bool idle;                  /* hardly runs, whatever its task; atomic */
+    int applying;               /* its thread is inside apply(); atomic */
+    uint64_t idle_check_ns;     /* CPU time + run delay at the last check */
 } VampVcpu;
 
 /*
@@ -69,6 +74,7 @@ struct VampPolicy {
     char *id;
     bool running;               /* vCPUs known, tracker and actuator chosen */
     bool vm_running;
+    bool vm_started;            /* it has run at least once */
     char *fault;
     QEMUClockType clock;
     unsigned max_vcpus;
@@ -82,6 +88,7 @@ struct VampPolicy {
     char *tracker_reason;
     VampActuatorKind actuator_kind;
     char *actuator_reason;
+    uint64_t actuator_chosen_ns;
     const VampActuatorClass *actuator_class;
     VampActuator *actuator;
 
@@ -99,6 +106,7 @@ struct VampPolicy {
     QEMUBH *fault_bh;
     QEMUBH *start_bh;
     QEMUTimer *phase_timer;     /* end of the phase */
+    QEMUTimer *idle_timer;      /* idle vCPUs, in a mixed phase */
     QEMUTimer *load_timer;      /* the one slow timer of the normal phase */
     DeviceListener listener;
     Notifier machine_done;
@@ -151,8 +159,17 @@ void vamp_actuator_close(VampPolicy *p, bool wait);
 void vamp_tracker_close(VampPolicy *p);
 
 /* A vCPU is plugged. Does nothing without an actuator. */
-void vamp_actuator_attach(VampPolicy *p, unsigned vcpu, Error **errp);
+bool vamp_actuator_attach(VampPolicy *p, unsigned vcpu, Error **errp);
+
+/*
+ * Chooses again if a vCPU's thread is in other control groups than at the
+ * last choice: libvirt moves the threads of hotplugged vCPUs.
+ */
+void vamp_actuator_recheck(VampPolicy *p);
 void vamp_tracker_start_vcpu(VampPolicy *p, unsigned vcpu);
+
+/* The VM goes on, maybe with other tasks on its vCPUs. */
+void vamp_tracker_resume(VampPolicy *p);
 
 /* @gone: the vCPU's thread has ended. */
 void vamp_tracker_stop_vcpu(VampPolicy *p, unsigned vcpu, bool gone);
@@ -166,10 +183,16 @@ void vamp_policy_fault(VampPolicy *p, const char *reason);
 /* --- vcpu.c: vCPUs and their load ---------------------------------------- */
 
 void vamp_vcpu_add(VampPolicy *p, CPUState *cpu);
-void vamp_vcpu_del(VampPolicy *p, CPUState *cpu);
+void vamp_vcpu_del(VampPolicy *p, unsigned index);
+
+/* Index of a vCPU that was added, also after its unrealize; or -1. */
+int vamp_vcpu_find(const VampPolicy *p, const CPUState *cpu);
 
 /* Brings run time and run delay of all vCPUs up to @now. */
 void vamp_vcpu_update_loads(VampPolicy *p, uint64_t now);
+
+/* The loads come from other files from now on. */
+void vamp_vcpu_reopen_loads(VampPolicy *p);
 
 /* --- phase.c: from event to weights -------------------------------------- */
 
@@ -183,6 +206,9 @@ void vamp_phase_sound(void *opaque, bool playing);
 /* Back to the normal phase, everything neutral. */
 void vamp_phase_reset(VampPolicy *p);
 
+/* The epochs have another length: the loads begin anew. */
+void vamp_phase_new_period(VampPolicy *p);
+
 /* Makes the present plan true once more (new ratio, new actuator). */
 void vamp_phase_reapply(VampPolicy *p);
 
@@ -193,7 +219,11 @@ void vamp_phase_reapply(VampPolicy *p);
 void vamp_phase_recheck(VampPolicy *p, void (*change)(VampPolicy *, unsigned),
                         unsigned vcpu);
 
-/* Class of a vCPU with the task that it runs now. */
+/*
+ * Class of a vCPU with the task that it runs now. An idle vCPU is not in the
+ * background: Linux leaves the last task's page table loaded, and the
+ * interrupt of a key press must not begin at the background's weight.
+ */
 enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu);
 
 /*

@@ -75,6 +75,36 @@ void vamp_vcpu_update_loads(VampPolicy *p, uint64_t now)
     }
 }
 
+/* The loads of @v count from now. */
+static void vcpu_open_load(VampPolicy *p, unsigned index)
+{
+    VampVcpu *v = &p->vcpu[index];
+
+    v->load_at_ns = vamp_now(p);
+    v->run_ns = 0;
+    v->wait_ns = 0;
+    v->schedstat_fd = open_schedstat(p, index, v->tid);
+    read_schedstat(v->schedstat_fd, &v->run_ns, &v->wait_ns);
+}
+
+static void vcpu_close_load(VampVcpu *v)
+{
+    if (v->schedstat_fd >= 0) {
+        close(v->schedstat_fd);
+        v->schedstat_fd = -1;
+    }
+}
+
+void vamp_vcpu_reopen_loads(VampPolicy *p)
+{
+    for (unsigned i = 0; p->running && i < p->max_vcpus; i++) {
+        if (p->vcpu[i].cpu) {
+            vcpu_close_load(&p->vcpu[i]);
+            vcpu_open_load(p, i);
+        }
+    }
+}
+
 static void core_add(VampPolicy *p, unsigned vcpu)
 {
     vamp_policy_vcpu_add(p->core, vcpu);
@@ -97,29 +127,29 @@ void vamp_vcpu_add(VampPolicy *p, CPUState *cpu)
     memset(v, 0, sizeof(*v));
     v->cpu = cpu;
     v->tid = cpu->thread_id;
-    v->load_at_ns = vamp_now(p);
-    v->schedstat_fd = open_schedstat(p, cpu->cpu_index, v->tid);
-    read_schedstat(v->schedstat_fd, &v->run_ns, &v->wait_ns);
+    vcpu_open_load(p, cpu->cpu_index);
     vamp_phase_recheck(p, core_add, cpu->cpu_index);
     trace_vamp_vcpu_add(cpu->cpu_index, v->tid);
 }
 
-void vamp_vcpu_del(VampPolicy *p, CPUState *cpu)
+void vamp_vcpu_del(VampPolicy *p, unsigned index)
 {
-    VampVcpu *v;
+    VampVcpu *v = &p->vcpu[index];
 
-    if (cpu->cpu_index < 0 || cpu->cpu_index >= p->max_vcpus) {
-        return;
-    }
-    v = &p->vcpu[cpu->cpu_index];
-    if (v->cpu != cpu) {
-        return;
-    }
-    trace_vamp_vcpu_del(cpu->cpu_index, v->tid);
-    vamp_phase_recheck(p, core_del, cpu->cpu_index);
-    if (v->schedstat_fd >= 0) {
-        close(v->schedstat_fd);
-        v->schedstat_fd = -1;
-    }
+    trace_vamp_vcpu_del(index, v->tid);
+    vamp_phase_recheck(p, core_del, index);
+    vcpu_close_load(v);
+    g_clear_pointer(&v->attach_error, g_free);
+    g_clear_pointer(&v->groups, g_free);
     v->cpu = NULL;
+}
+
+int vamp_vcpu_find(const VampPolicy *p, const CPUState *cpu)
+{
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (p->vcpu[i].cpu == cpu) {
+            return i;
+        }
+    }
+    return -1;
 }

@@ -4,6 +4,8 @@ Test guests: start QEMU with the little guest of guest/, talk to it, end it.
   Qmp            a QMP client on a unix socket (blocking, standard library only)
   Vm             one QEMU with the test guest, its console, its ports, its threads
   Presser        the VNC client that presses keys in a Vm and times the answers
+  SpicePresser   a SPICE client that presses keys
+  Answers        what the guest answers, without a client
   CpuGroups      a CPU cgroup per VM, where this user may have one
   choose_cpus()  which host CPUs the VMs shall share
   kvm_missing()  why KVM cannot be used here, or None if a trial boot decides
@@ -21,6 +23,7 @@ import ctypes
 import json
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -30,12 +33,13 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-BUILD = os.path.join(TOP, 'build')
+BUILD = os.environ.get('BUILD', os.path.join(TOP, 'build'))
 
 PORT_CONTROL = 'vamp.test.control'
 PORT_ANSWER = 'vamp.test.answer'
 
 KEY_RETURN = 0xff0d     # keysym of Enter
+SCANCODE_RETURN = 0x1c  # PC scan code of it
 
 TICK = os.sysconf('SC_CLK_TCK')
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -51,9 +55,15 @@ def _read(path):
         return f.read()
 
 
-def _child_setup(cpus=None):
-    """For preexec_fn: die with the parent, run on @cpus, no inherited mask."""
+def _child_setup(cpus=None, group=None, no_nice=False):
+    """For preexec_fn: die with the parent, run on @cpus in the cgroup @group, no
+    inherited mask; @no_nice: RLIMIT_NICE is 0."""
     def setup():
+        if no_nice:
+            resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
+        if group:
+            with open(os.path.join(group, 'cgroup.procs'), 'wb', 0) as f:
+                f.write(b'0')
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         if cpus:
@@ -224,8 +234,10 @@ class Vm:
             args += ['-display', 'none']
         return args + self.extra
 
-    def start(self, cpus=None):
-        """Starts QEMU in a session of its own, on the host CPUs @cpus."""
+    def start(self, cpus=None, group=None, user=None):
+        """Starts QEMU in a session of its own, on the host CPUs @cpus, in the
+        cgroup @group (see CpuGroups.make). @user: as that uid, which may then
+        not raise a thread's priority."""
         for path in (self.kernel, self.initrd):
             if not os.path.exists(path):
                 raise GuestError(f'{path} is missing: make -C tests/functional')
@@ -233,8 +245,9 @@ class Vm:
             try:
                 self._proc = subprocess.Popen(
                     self.args(), stdin=subprocess.DEVNULL, stdout=err,
-                    stderr=err, start_new_session=True,
-                    preexec_fn=_child_setup(cpus))
+                    stderr=err, start_new_session=True, user=user, group=user,
+                    extra_groups=[] if user else None,
+                    preexec_fn=_child_setup(cpus, group, bool(user)))
             except OSError as e:
                 raise GuestError(f'{self.qemu} cannot be run: {e.strerror}') \
                     from None
@@ -337,6 +350,18 @@ class Vm:
                            group))
         return result
 
+    def signal(self, number):
+        """Sends QEMU a signal."""
+        self._proc.send_signal(number)
+
+    def wait_exit(self, timeout=60):
+        """Waits until QEMU has ended by itself; returns its exit status."""
+        try:
+            return self._proc.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise GuestError(f'{self.name}: QEMU has not ended after '
+                             f'{timeout} s') from None
+
     def kill(self):
         """Ends QEMU; harmless if it is not there."""
         for closing in (self.qmp, self._control):
@@ -352,22 +377,22 @@ class Vm:
 Answer = collections.namedtuple('Answer', 'index pressed answered ms text')
 
 
-class Presser:
-    """The client vnc-press, connected to the VNC server and answer port of @vm."""
+class _Client:
+    """A program that presses keys at a display server: commands in, lines out."""
 
-    def __init__(self, vm, client=None, cpus=None):
-        client = client or os.path.join(BUILD, 'bin', 'vnc-press')
+    def __init__(self, what, args, cpus=None):
+        self._what = what
         try:
             self._proc = subprocess.Popen(
-                [client, vm.vnc, vm.answer_path], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                start_new_session=True, preexec_fn=_child_setup(cpus))
+                args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, start_new_session=True,
+                preexec_fn=_child_setup(cpus))
         except OSError as e:
-            raise GuestError(f'{client} cannot be run: {e.strerror}') from None
+            raise GuestError(f'{args[0]} cannot be run: {e.strerror}') from None
         self._buf = b''
         try:
             self.width, self.height, self.scheduler = \
-                self._expect('ready', 10).split()
+                self._expect('ready', 60).split()
         except GuestError:
             self.kill()
             raise
@@ -378,11 +403,11 @@ class Presser:
         while b'\n' not in self._buf:
             left = deadline - time.monotonic()
             if left < 0 or not select.select([out], [], [], left)[0]:
-                raise GuestError('the VNC client does not answer')
+                raise GuestError(f'the {self._what} client does not answer')
             data = os.read(out.fileno(), 65536)
             if not data:
                 why = self._proc.stderr.read().decode(errors='replace').strip()
-                raise GuestError(why or 'the VNC client ended')
+                raise GuestError(why or f'the {self._what} client ended')
             self._buf += data
         line, self._buf = self._buf.split(b'\n', 1)
         return line.decode()
@@ -398,13 +423,34 @@ class Presser:
             self._proc.stdin.write((text + '\n').encode())
             self._proc.stdin.flush()
         except BrokenPipeError:
-            raise GuestError('the VNC client ended') from None
+            raise GuestError(f'the {self._what} client ended') from None
 
-    def press(self, keysym=KEY_RETURN):
+    def press(self, key):
         """Presses a key once and does not wait for the answer. Returns when
         (CLOCK_MONOTONIC, ns)."""
-        self._send(f'press {keysym:#x}')
-        return int(self._expect('pressed', 5).split()[1])
+        self._send(f'press {key:#x}')
+        return int(self._expect('pressed', 30).split()[1])
+
+    def kill(self):
+        """Ends the client."""
+        if self._proc.poll() is None:
+            self._proc.kill()
+        self._proc.wait()
+        for pipe in (self._proc.stdin, self._proc.stdout, self._proc.stderr):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+class Presser(_Client):
+    """The client vnc-press, connected to the VNC server and answer port of @vm."""
+
+    def __init__(self, vm, client=None, cpus=None):
+        client = client or os.path.join(BUILD, 'bin', 'vnc-press')
+        super().__init__('VNC', [client, vm.vnc, vm.answer_path], cpus)
+
+    def press(self, key=KEY_RETURN):
+        """As in _Client; @key is a keysym."""
+        return super().press(key)
 
     def block(self, n, gap_ms, seed, keysym=KEY_RETURN, timeout_ms=10000):
         """Presses @n times with pseudo-random gaps of gap_ms = (min, max);
@@ -424,14 +470,43 @@ class Presser:
             elif word == 'done':
                 return
 
-    def kill(self):
-        """Ends the client."""
-        if self._proc.poll() is None:
-            self._proc.kill()
-        self._proc.wait()
-        for pipe in (self._proc.stdin, self._proc.stdout, self._proc.stderr):
-            with contextlib.suppress(OSError):
-                pipe.close()
+
+class SpicePresser(_Client):
+    """The client spice-press, connected to the SPICE server at @where (a unix
+    socket's path or HOST:PORT)."""
+
+    PATH = os.path.join(BUILD, 'bin', 'spice-press')
+
+    def __init__(self, where, cpus=None):
+        super().__init__('SPICE', [self.PATH, where], cpus)
+
+    def press(self, key=SCANCODE_RETURN):
+        """As in _Client; @key is a PC scan code."""
+        return super().press(key)
+
+
+class Answers:
+    """The answer port of @vm, for presses that no client of ours times. The
+    port serves one reader: not beside a Presser."""
+
+    def __init__(self, vm):
+        self._vm = vm
+        self._lines = _Lines(vm.answer_path, vm.alive)
+
+    def next(self, timeout=60):
+        """The next answer as list of its words (see guest/respond.c)."""
+        try:
+            line = self._lines.line(timeout)
+        except (EOFError, ConnectionError):
+            line = None
+        if line is None:
+            raise GuestError(f'the guest {self._vm.name} has answered no key '
+                             f'within {timeout} s')
+        return line.split()
+
+    def close(self):
+        """Leaves the port to others."""
+        self._lines.close()
 
 
 class CpuGroups:
@@ -530,15 +605,20 @@ class CpuGroups:
         finally:
             os.close(fd)
 
-    def add(self, vm):
-        """Puts @vm into a group of its own. Returns the group's path."""
-        group = os.path.join(self.parent, f'{self.prefix}-{vm.name}')
+    def make(self, name):
+        """Makes a group for a VM called @name. Returns the group's path."""
+        group = os.path.join(self.parent, f'{self.prefix}-{name}')
         os.mkdir(group)
         self._made.append(group)
         if self.kind == 'cgroup v1':
             self._write(group, 'cpu.shares', 1024)
         else:
             self._write(group, 'cpu.weight', 100)
+        return group
+
+    def add(self, vm):
+        """Puts @vm into a group of its own. Returns the group's path."""
+        group = self.make(vm.name)
         self._write(group, 'cgroup.procs', vm.pid)
         return group
 

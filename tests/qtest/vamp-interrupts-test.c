@@ -489,14 +489,18 @@ static void test_remapping(void)
 
 static void test_many(void)
 {
+    g_autofree char *log = g_dir_make_tmp("vamp-test-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(log, "trace", NULL);
+    g_autofree char *args = g_strdup_printf(
+        "-M q35 -smp 4 -nodefaults -trace vamp_interrupts -D %s "
+        "-device virtio-serial-pci,id=ser0,addr=4,vectors=%d", path,
+        NR_VECTORS);
+    g_autofree char *text = NULL;
     QPCIDevice *dev;
-    gint64 t, best = INT64_MAX;
     QDict *info;
     Machine m;
 
-    machine_start(&m, "-M q35 -smp 4 -nodefaults -device "
-                      "virtio-serial-pci,id=ser0,addr=4,vectors="
-                      stringify(NR_VECTORS));
+    machine_start(&m, args);
     dev = device(&m, 4);
     qpci_msix_enable(dev);
     for (unsigned i = 0; i < NR_VECTORS; i++) {
@@ -504,16 +508,19 @@ static void test_many(void)
                      false);
     }
     for (int round = 0; round < 5; round++) {
-        t = g_get_monotonic_time();
         info = query(m.qts);
-        best = MIN(best, g_get_monotonic_time() - t);
         g_assert_cmpuint(count_kind(info, "msix"), ==, NR_VECTORS);
         qobject_unref(info);
     }
-    g_test_message("vamp-query-interrupts with %d MSI-X vectors: %.1f ms, "
-                   "JSON and its parsing included", NR_VECTORS, best / 1000.0);
     msix_end(dev);
     machine_end(&m);
+    /* Taken inside QEMU: qtest's own reader of JSON is the slowest part. */
+    if (g_file_get_contents(path, &text, NULL, NULL)) {
+        g_test_message("vamp-query-interrupts with %d MSI-X vectors:\n%s",
+                       NR_VECTORS, text);
+    }
+    unlink(path);
+    rmdir(log);
 }
 
 /* The guest reprograms while it is asked: each answer is one state. */

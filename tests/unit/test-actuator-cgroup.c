@@ -304,6 +304,8 @@ static void test_libvirt(void)
 
     /* 200 was ours by the old ratio; 700 is virsh schedinfo's: stays. */
     g_assert_cmpint(vamp_cgroup_write(l.m.dir, VCPU1, "700"), ==, 0);
+    g_assert_cmpint(cgroup_class->apply(a, 1, VAMP_CLASS_NEUTRAL), ==, 0);
+    assert_file(l.m.dir, VCPU1, "700");
     cgroup_class->close(a);
     assert_file(l.m.dir, VCPU0, "600");
     assert_file(l.m.dir, VCPU1, "700");

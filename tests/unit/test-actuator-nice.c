@@ -166,6 +166,11 @@ static void test_somebody_else(void)
     a = open_with(t, 3);
     g_assert_cmpint(nice_class->apply(a, 1, VAMP_CLASS_BACKGROUND), ==, 0);
     g_assert_cmpint(setpriority(PRIO_PROCESS, tid, base + 2), ==, 0);
+    /* The end of a phase comes before detach(). */
+    g_assert_cmpint(nice_class->apply(a, 1, VAMP_CLASS_NEUTRAL), ==, 0);
+    g_assert_cmpint(nice_of(tid), ==, base + 2);
+    g_assert_cmpint(nice_class->apply(a, 1, VAMP_CLASS_BACKGROUND), ==, 0);
+    g_assert_cmpint(nice_of(tid), ==, base + 2);
     nice_class->detach(a, 1);
     g_assert_cmpint(nice_of(tid), ==, base + 2);
     nice_class->close(a);

@@ -70,7 +70,8 @@ struct VampActuatorClass {
     void (*detach)(VampActuator *a, unsigned vcpu);
 
     /*
-     * Gives vCPU @vcpu the weight of @vclass. Returns 0 or -errno.
+     * Gives vCPU @vcpu the weight of @vclass, unless it has one that is not
+     * of this actuator: somebody else's choice stays. Returns 0 or -errno.
      * Main thread, or the vCPU's own thread, also at the same time: no lock, no
      * allocation, async-signal-safe (it runs in a signal handler).
      */

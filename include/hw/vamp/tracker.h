@@ -74,6 +74,12 @@ void vamp_tcg_start(CPUState *cpu);
 void vamp_sample_start(CPUState *cpu);
 
 /*
+ * The VM goes on, maybe with other registers (incoming migration, loadvm):
+ * which task is it? Returns at once. Main loop.
+ */
+void vamp_tcg_look(CPUState *cpu);
+
+/*
  * The tracker leaves vCPU @cpu. When this returns the vCPU's thread will not
  * call the policy again. Drops the BQL while it waits for the thread. Main
  * loop.
