@@ -10,6 +10,7 @@
 #include "cpu.h"
 #include "hw/acpi/acpi.h"
 #include "hw/i386/apic-msidef.h"
+#include "hw/i386/intel_iommu.h"
 #include "hw/i386/x86.h"
 #include "hw/ide/piix.h"
 #include "hw/intc/intc.h"
@@ -48,7 +49,10 @@ static void add_wire(VampIrqView *v, DeviceState *dev, unsigned gsi)
     g_array_append_val(v->wires, wire);
 }
 
-/* Registers of the HPET are read as a guest does; that changes nothing. */
+/*
+ * Registers of the HPET are read as a guest does, since its structure is
+ * private. That changes nothing.
+ */
 static uint64_t hpet_read(DeviceState *hpet, unsigned offset)
 {
     MemoryRegion *mr = sysbus_mmio_get_region(SYS_BUS_DEVICE(hpet), 0);
@@ -344,6 +348,12 @@ static void add_pin(VampIrqView *v, IOAPICCommonState *s, unsigned base,
                      (entry >> IOAPIC_LVT_DELIV_MODE_SHIFT & IOAPIC_DM_MASK) <<
                      MSI_DATA_DELIVERY_MODE_SHIFT,
                      X86_IOMMU_SID_INVALID);
+    /*
+     * The pin's own, also when it is remapped: Linux has edge in all entries
+     * of the remapping table.
+     */
+    row->has_level = true;
+    row->level = entry & IOAPIC_LVT_TRIGGER_MODE;
 }
 
 static void add_hpet(VampIrqView *v)
@@ -367,8 +377,43 @@ static void add_hpet(VampIrqView *v)
     }
 }
 
+/*
+ * Events of an Intel IOMMU: control, data and address follow one another. They
+ * are not remapped. (AMD's has a PCI device with an MSI capability for them.)
+ */
+static void add_iommu(VampIrqView *v, IntelIOMMUState *iommu)
+{
+    static const unsigned events[] = {
+        0x38,           /* fault event */
+        0xa0,           /* invalidation completion event */
+    };
+
+    for (unsigned n = 0; n < ARRAY_SIZE(events); n++) {
+        const uint8_t *at = &iommu->csr[events[n]];
+        uint32_t control = ldl_le_p(at);
+        uint32_t data = ldl_le_p(at + 4);
+        uint64_t address = ldq_le_p(at + 8);
+        bool masked = control & 1u << 31;
+        VampInterrupt *row;
+        VampMessage msg;
+
+        if (!address) {
+            continue;
+        }
+        row = vamp_view_add(v, VAMP_INTERRUPT_KIND_IOMMU);
+        row->has_index = true;
+        row->index = n;
+        row->masked = masked;
+        vamp_row_add_device(row, DEVICE(iommu));
+        vamp_message_decode(address, data, &msg);
+        vamp_row_decoded(v, row, &msg);
+    }
+}
+
 void vamp_interrupts_lines(VampIrqView *v)
 {
+    X86IOMMUState *iommu = x86_iommu_get_default();
+
     for (unsigned i = 0; i < v->pics->len; i++) {
         add_pic(v, g_ptr_array_index(v->pics, i));
     }
@@ -385,5 +430,8 @@ void vamp_interrupts_lines(VampIrqView *v)
     }
     if (v->hpet) {
         add_hpet(v);
+    }
+    if (iommu && object_dynamic_cast(OBJECT(iommu), TYPE_INTEL_IOMMU_DEVICE)) {
+        add_iommu(v, INTEL_IOMMU_DEVICE(iommu));
     }
 }
