@@ -578,6 +578,52 @@ static void test_consistent(void)
     machine_end(&m);
 }
 
+/*
+ * With vCPUs that run firmware and local APICs that QEMU has to ask for. The
+ * I/O APIC is programmed from here; where it is, only KVM knows.
+ */
+static void test_kvm(const void *opaque)
+{
+    const char *irqchip = opaque;
+    bool kernel = !strcmp(irqchip, "kernel"), wired = false;
+    g_autofree char *args = g_strdup_printf(
+        "-accel kvm -M q35,kernel-irqchip=%s -smp 2",
+        kernel ? "on" : irqchip);
+    QTestState *qts;
+    QDict *info, *row;
+
+    if (!qtest_has_accel("kvm") || access("/dev/kvm", R_OK | W_OK)) {
+        g_test_skip("no KVM here");
+        return;
+    }
+    qts = qtest_init(args);
+    /*
+     * While the vCPUs run: each query makes them exit. Until the firmware has
+     * LINT0 of the first one take the 8259's interrupts.
+     */
+    for (int i = 0; i < 20 || (!wired && i < 3000); i++) {
+        info = query(qts);
+        if (strcmp(qdict_get_str(info, "irqchip"), irqchip)) {
+            g_test_skip(qdict_get_str(info, "irqchip"));
+            qobject_unref(info);
+            qtest_quit(qts);
+            return;
+        }
+        g_assert_cmpuint(qlist_size(qdict_get_qlist(info, "lapics")), ==, 2);
+        g_assert_cmpstr(qdict_get_str(info, "injection"), !=, "emulated");
+        row = find(info, "ioapic", 4, NULL);
+        g_assert_nonnull(row);
+        g_assert_true(has_type(row, "isa-serial"));
+        g_assert_cmpstr(qdict_get_str(row, "delivery"), ==, "kvm");
+        g_assert_cmpuint(count_kind(info, "gsi"), ==, 0);
+        wired = count_kind(info, "lapic");
+        qobject_unref(info);
+        g_usleep(10 * 1000);
+    }
+    g_assert_true(wired);
+    qtest_quit(qts);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -592,5 +638,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vamp/interrupts/remapping", test_remapping);
     qtest_add_func("/vamp/interrupts/many", test_many);
     qtest_add_func("/vamp/interrupts/consistent", test_consistent);
+    qtest_add_data_func("/vamp/interrupts/kvm/kernel", "kernel", test_kvm);
+    qtest_add_data_func("/vamp/interrupts/kvm/split", "split", test_kvm);
     return g_test_run();
 }
