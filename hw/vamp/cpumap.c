@@ -6,8 +6,8 @@
  * then either all of it is put in force or nothing.
  *
  * Direct interrupt delivery and irq-affinity=follow build on this object:
- * they ask vamp_cpumap_cpu_of(), and have to be told in vamp_cpumap_replace()
- * and cpumap_stop() that its answers have changed.
+ * they ask vamp_cpumap_cpu_of(), and are told in vamp_cpumap_replace() and
+ * cpumap_stop() that its answers have changed.
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -26,6 +26,7 @@
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
 #include "hw/vamp/cpumap.h"
+#include "hw/vamp/interrupts.h"
 #include "hw/vamp/probe-util.h"
 #include "system/qtest.h"
 #include "system/system.h"
@@ -341,6 +342,7 @@ bool vamp_cpumap_replace(OsnetCpumap *c, VampPlacement *next, Error **errp)
         trace_vamp_cpumap(c->now.map->entry[i].vcpu, c->now.map->entry[i].cpu);
     }
     report_warnings(c, &host);
+    vamp_irq_follow_update();
     return true;
 }
 
@@ -392,6 +394,27 @@ static void try_affinity(void)
     }
 }
 
+static void cpumap_stop(OsnetCpumap *c)
+{
+    g_autoptr(GArray) tids = NULL;
+
+    if (!c->running) {
+        return;
+    }
+    vamp_irq_follow_stop();
+    vamp_pcpu_of_vcpu = NULL;
+    device_listener_unregister(&c->listener);
+    /* While QEMU ends, vCPUs and IOThreads may be in pieces already. */
+    tids = all_tids();
+    vamp_pins_restore(c->pins, tids);
+    /* Only now: another VM may take the CPUs at once. */
+    vamp_locks_close(c->locks);
+    vamp_pins_free(c->pins);
+    c->locks = NULL;
+    c->pins = NULL;
+    c->running = false;
+}
+
 static bool cpumap_start(OsnetCpumap *c, Error **errp)
 {
     const char *unfit = vamp_machine_unfit();
@@ -418,26 +441,12 @@ static bool cpumap_start(OsnetCpumap *c, Error **errp)
     c->listener.realize = device_realized;
     c->listener.unrealize = device_unrealized;
     device_listener_register(&c->listener);
-    return true;
-}
-
-static void cpumap_stop(OsnetCpumap *c)
-{
-    g_autoptr(GArray) tids = NULL;
-
-    if (!c->running) {
-        return;
+    vamp_pcpu_of_vcpu = vamp_cpumap_cpu_of;
+    if (c->follow && !vamp_irq_follow_start(errp)) {
+        cpumap_stop(c);
+        return false;
     }
-    device_listener_unregister(&c->listener);
-    /* While QEMU ends, vCPUs and IOThreads may be in pieces already. */
-    tids = all_tids();
-    vamp_pins_restore(c->pins, tids);
-    /* Only now: another VM may take the CPUs at once. */
-    vamp_locks_close(c->locks);
-    vamp_pins_free(c->pins);
-    c->locks = NULL;
-    c->pins = NULL;
-    c->running = false;
+    return true;
 }
 
 static void machine_done(Notifier *notifier, void *data)
@@ -610,6 +619,26 @@ static void set_shared(Object *obj, bool value, Error **errp)
     }
 }
 
+static char *get_irq_affinity(Object *obj, Error **errp)
+{
+    return g_strdup(OSNET_CPUMAP(obj)->follow ? "follow" : "off");
+}
+
+static void set_irq_affinity(Object *obj, const char *value, Error **errp)
+{
+    OsnetCpumap *c = OSNET_CPUMAP(obj);
+
+    if (!can_set(c, "irq-affinity", errp)) {
+        return;
+    }
+    if (strcmp(value, "follow") && strcmp(value, "off")) {
+        error_setg(errp, "irq-affinity=%.64s is unknown, valid are off and "
+                   "follow", value);
+        return;
+    }
+    c->follow = !strcmp(value, "follow");
+}
+
 static void osnet_cpumap_class_init(ObjectClass *oc, void *data)
 {
     UserCreatableClass *ucc = USER_CREATABLE_CLASS(oc);
@@ -635,6 +664,10 @@ static void osnet_cpumap_class_init(ObjectClass *oc, void *data)
     object_class_property_add_bool(oc, "shared", get_shared, set_shared);
     object_class_property_set_description(oc, "shared",
         "Permit several vCPUs on one host CPU");
+    object_class_property_add_str(oc, "irq-affinity", get_irq_affinity,
+                                  set_irq_affinity);
+    object_class_property_set_description(oc, "irq-affinity",
+        "Whether host interrupts of assigned devices follow the map");
 }
 
 static const TypeInfo osnet_cpumap_info = {

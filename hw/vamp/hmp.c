@@ -13,6 +13,7 @@
 #include "qobject/qdict.h"
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
+#include "hw/vamp/interrupts.h"
 #include "vamp-int.h"
 
 static void print_vcpu(GString *buf, const VampVcpuInfo *v)
@@ -85,6 +86,7 @@ static const struct {
 } views[] = {
     { "policy", show_policy },
     { "cpumap", vamp_cpumap_human_readable },
+    { "interrupts", vamp_interrupts_text },
 };
 
 static void hmp_info_vamp(Monitor *mon, const QDict *qdict)

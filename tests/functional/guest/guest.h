@@ -48,6 +48,9 @@ void burn(uint64_t loops);
  */
 uint64_t burn_calibrate(void);
 
+/* Obeys "read" and "write"; false: @line is neither. See files.c. */
+int files_command(const char *line, char reply[LINE_LEN]);
+
 /* The roles. @channel: a socket to init, one line each way. */
 int respond_main(int channel);
 int hog_main(void);

@@ -9,6 +9,8 @@
  *   calibrate                  see respond.c
  *   work MIN_MS MAX_MS SEED    see respond.c
  *   uptime                     ok NANOSECONDS
+ *   read OFFSET PATH           see files.c
+ *   write PATH TEXT            see files.c
  *   poweroff
  *
  * Copyright (c) 2026 The VAMP authors
@@ -208,7 +210,7 @@ static void command(const char *line, char reply[LINE_LEN])
             read_line(respond_channel, reply) < 0) {
             strcpy(reply, "error: respond ended");
         }
-    } else {
+    } else if (!files_command(line, reply)) {
         strcpy(reply, "error: unknown command");
     }
 }

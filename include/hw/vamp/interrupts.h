@@ -1,0 +1,45 @@
+/*
+ * VAMP: interrupt routing, as the rest of hw/vamp and the monitor see it
+ *
+ * Threads: everything here is called by the main loop under the BQL.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VAMP_INTERRUPTS_H
+#define HW_VAMP_INTERRUPTS_H
+
+#include "qapi/qapi-types-common.h"
+#include "qapi/qapi-types-vamp-interrupts.h"
+
+/*
+ * The host CPU that vCPU @vcpu is mapped to, negative if it is mapped to none.
+ * Set by who has the map (osnet-cpumap); NULL: there is no map.
+ */
+extern int (*vamp_pcpu_of_vcpu)(int vcpu);
+
+/*
+ * The routing table of `info vamp interrupts`, NULL with @errp set if this
+ * target has none. The caller frees it.
+ */
+HumanReadableText *vamp_interrupts_text(Error **errp);
+
+/* Appends @info as a table for people to @buf. Pure: any thread. */
+void vamp_interrupts_print(GString *buf, const VampInterrupts *info);
+
+/*
+ * irq-affinity=follow: from now on the host's interrupts of assigned devices
+ * are moved to the host CPU of the vCPU that takes them. @errp is set, and
+ * nothing begun, if this target cannot or the host permits no move.
+ */
+bool vamp_irq_follow_start(Error **errp);
+
+/* Puts every interrupt back where it was. Harmless if it is not on. */
+void vamp_irq_follow_stop(void);
+
+/* The map has changed: brings the interrupts after the vCPUs at once. */
+void vamp_irq_follow_update(void);
+
+#endif /* HW_VAMP_INTERRUPTS_H */
