@@ -153,7 +153,8 @@ static SoundSource *source_new(VampSound *sound, const char *id, GString *why)
     out = audio_get_pdo_out(state->dev);
     if (!out->mixing_engine) {
         g_string_append_printf(why, "%saudiodev '%s' has "
-                               "out.mixing-engine=off", why->len ? "; " : "", id);
+                               "out.mixing-engine=off",
+                               why->len ? "; " : "", id);
         return NULL;
     }
     src = g_new0(SoundSource, 1);

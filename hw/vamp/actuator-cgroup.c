@@ -250,7 +250,7 @@ static bool cgroup_probe(const VampHostPaths *paths, const pid_t *tids,
     if (!vamp_threads_check(tids, n, errp)) {
         return false;
     }
-    cg = vamp_cgroups_new(paths, errp);
+    cg = vamp_cgroups_new(paths, "cpu", errp);
     if (!cg) {
         return false;
     }
@@ -289,7 +289,7 @@ static VampActuator *cgroup_open(const VampHostPaths *paths,
                                  unsigned max_vcpus, unsigned ratio,
                                  Error **errp)
 {
-    VampCgroups *cg = vamp_cgroups_new(paths, errp);
+    VampCgroups *cg = vamp_cgroups_new(paths, "cpu", errp);
     VampActuatorCgroup *a;
     unsigned i;
 

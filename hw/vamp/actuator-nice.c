@@ -155,7 +155,7 @@ static bool nice_try(pid_t scratch, int base, Error **errp)
 static bool nice_matters(const VampHostPaths *paths, const pid_t *tids,
                          unsigned n, Error **errp)
 {
-    g_autoptr(VampCgroups) cg = vamp_cgroups_new(paths, NULL);
+    g_autoptr(VampCgroups) cg = vamp_cgroups_new(paths, "cpu", NULL);
     g_autofree char *main_path = NULL, *main_dir = NULL;
     unsigned i;
 

@@ -1,5 +1,5 @@
 /*
- * VAMP: finding and reading the control groups of the cpu controller
+ * VAMP: finding and reading the control groups of a controller
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -53,11 +53,12 @@ bool vamp_cgroup_word(const char *text, const char *separators,
 
 /*
  * The path in that line of /proc/PID/cgroup ("ID:CONTROLLERS:PATH") which
- * belongs to the cpu controller: a controller is bound to one hierarchy only,
- * and a v1 hierarchy names it. Otherwise it is in v2's, "0::PATH", if anywhere.
- * A path may contain colons.
+ * belongs to @controller: a controller is bound to one hierarchy only, and a v1
+ * hierarchy names it. Otherwise it is in v2's, "0::PATH", if anywhere. A path
+ * may contain colons.
  */
-static const char *find_cpu_line(char *text, unsigned *version)
+static const char *find_line(char *text, const char *controller,
+                             unsigned *version)
 {
     const char *v2 = NULL;
     char *line, *next, *controllers, *path;
@@ -76,7 +77,7 @@ static const char *find_cpu_line(char *text, unsigned *version)
         *path++ = 0;
         if (!strcmp(line, "0") && !*controllers) {
             v2 = path;
-        } else if (vamp_cgroup_word(controllers, ",", "cpu")) {
+        } else if (vamp_cgroup_word(controllers, ",", controller)) {
             *version = 1;
             return path;
         }
@@ -85,8 +86,8 @@ static const char *find_cpu_line(char *text, unsigned *version)
     return v2;
 }
 
-static char *thread_path(const char *proc, pid_t tid, unsigned *version,
-                         Error **errp)
+static char *thread_path(const char *proc, const char *controller, pid_t tid,
+                         unsigned *version, Error **errp)
 {
     g_autofree char *dir = g_strdup_printf("%s/self/task/%d", proc, (int)tid);
     g_autofree char *text = NULL;
@@ -97,10 +98,10 @@ static char *thread_path(const char *proc, pid_t tid, unsigned *version,
         vamp_cgroup_error(errp, -ret, "read", dir, "cgroup");
         return NULL;
     }
-    path = find_cpu_line(text, version);
+    path = find_line(text, controller, version);
     if (!path) {
-        error_setg(errp, "%s/cgroup names no group of the cpu controller "
-                   "(a kernel with CONFIG_CGROUP_SCHED would be needed)", dir);
+        error_setg(errp, "%s/cgroup names no group of the %s controller "
+                   "(a kernel with it would be needed)", dir, controller);
         return NULL;
     }
     return g_strdup(path);
@@ -128,7 +129,7 @@ static void find_mounts(VampCgroups *cg, const char *text)
         }
         if (cg->version == 2 ? strcmp(f[sep + 1], "cgroup2") :
             strcmp(f[sep + 1], "cgroup") ||
-            !vamp_cgroup_word(f[sep + 3], ",", "cpu")) {
+            !vamp_cgroup_word(f[sep + 3], ",", cg->controller)) {
             continue;
         }
         m = g_new0(CgroupMount, 1);
@@ -138,17 +139,19 @@ static void find_mounts(VampCgroups *cg, const char *text)
     }
 }
 
-VampCgroups *vamp_cgroups_new(const VampHostPaths *paths, Error **errp)
+VampCgroups *vamp_cgroups_new(const VampHostPaths *paths,
+                              const char *controller, Error **errp)
 {
     g_autoptr(VampCgroups) cg = g_new0(VampCgroups, 1);
     g_autofree char *path = NULL, *text = NULL;
     GError *err = NULL;
 
     cg->proc = g_strdup(paths->proc);
+    cg->controller = controller;
     cg->mounts = g_ptr_array_new_with_free_func(mount_free);
     cg->parents = g_ptr_array_new_with_free_func(parent_free);
 
-    path = thread_path(cg->proc, getpid(), &cg->version, errp);
+    path = thread_path(cg->proc, controller, getpid(), &cg->version, errp);
     if (!path) {
         return NULL;
     }
@@ -171,9 +174,9 @@ VampCgroups *vamp_cgroups_new(const VampHostPaths *paths, Error **errp)
     }
     find_mounts(cg, text);
     if (!cg->mounts->len) {
-        error_setg(errp, "the cgroup v%u hierarchy of the cpu controller is "
+        error_setg(errp, "the cgroup v%u hierarchy of the %s controller is "
                    "not mounted (%s has no such line)", cg->version,
-                   paths->mountinfo);
+                   controller, paths->mountinfo);
         return NULL;
     }
     return g_steal_pointer(&cg);
@@ -194,7 +197,7 @@ char *vamp_cgroup_path(const VampCgroups *cg, pid_t tid, Error **errp)
 {
     unsigned version;
 
-    return thread_path(cg->proc, tid, &version, errp);
+    return thread_path(cg->proc, cg->controller, tid, &version, errp);
 }
 
 /* What lies above our cgroup namespace is shown as "/..", "/../x" and so on. */

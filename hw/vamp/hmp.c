@@ -10,7 +10,10 @@
 #include "qapi/error.h"
 #include "qapi/qapi-commands-vamp.h"
 #include "qapi/type-helpers.h"
+#include "qobject/qdict.h"
+#include "monitor/hmp.h"
 #include "monitor/monitor.h"
+#include "hw/vamp/interrupts.h"
 #include "vamp-int.h"
 
 static void print_vcpu(GString *buf, const VampVcpuInfo *v)
@@ -32,8 +35,7 @@ static void print_vcpu(GString *buf, const VampVcpuInfo *v)
                            v->current_task ?: "-", v->reason);
 }
 
-/* HumanReadableText as monitor_register_hmp_info_hrt() wants it. */
-static HumanReadableText *vamp_human_readable(Error **errp)
+static HumanReadableText *show_policy(Error **errp)
 {
     g_autoptr(GString) buf = g_string_new(NULL);
     g_autoptr(VampInfo) info = qmp_vamp_query(errp);
@@ -77,8 +79,41 @@ static HumanReadableText *vamp_human_readable(Error **errp)
     return human_readable_text_from_str(buf);
 }
 
+/* What `info vamp WHAT` can show; the first one is the default. */
+static const struct {
+    const char *what;
+    HumanReadableText *(*show)(Error **errp);
+} views[] = {
+    { "policy", show_policy },
+    { "cpumap", vamp_cpumap_human_readable },
+    { "interrupts", vamp_interrupts_text },
+};
+
+static void hmp_info_vamp(Monitor *mon, const QDict *qdict)
+{
+    const char *what = qdict_get_try_str(qdict, "what") ?: views[0].what;
+    g_autoptr(HumanReadableText) text = NULL;
+    Error *err = NULL;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(views); i++) {
+        if (!strcmp(what, views[i].what)) {
+            text = views[i].show(&err);
+            if (text) {
+                monitor_puts(mon, text->human_readable_text);
+            }
+            hmp_handle_error(mon, err);
+            return;
+        }
+    }
+    monitor_printf(mon, "Error: '%.64s' is unknown, valid are", what);
+    for (unsigned i = 0; i < ARRAY_SIZE(views); i++) {
+        monitor_printf(mon, "%s %s", i ? "," : "", views[i].what);
+    }
+    monitor_puts(mon, "\n");
+}
+
 static void vamp_hmp_register(void)
 {
-    monitor_register_hmp_info_hrt("vamp", vamp_human_readable);
+    monitor_register_hmp("vamp", true, hmp_info_vamp);
 }
 type_init(vamp_hmp_register)

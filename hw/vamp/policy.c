@@ -115,8 +115,7 @@ static void vm_state_changed(void *opaque, bool running, RunState state)
     }
 }
 
-/* Why vamp-policy cannot serve this machine, or NULL. */
-static const char *machine_unfit(void)
+const char *vamp_machine_unfit(void)
 {
     if (!first_cpu) {
         return "this machine has no vCPUs";
@@ -167,7 +166,7 @@ static void policy_start(VampPolicy *p)
 void vamp_policy_ensure_started(VampPolicy *p)
 {
     if (p->complete && !p->running && phase_check(PHASE_MACHINE_READY) &&
-        !machine_unfit()) {
+        !vamp_machine_unfit()) {
         policy_start(p);
     }
 }
@@ -188,7 +187,7 @@ static void start_bh(void *opaque)
 static void machine_done(Notifier *notifier, void *data)
 {
     VampPolicy *p = container_of(notifier, VampPolicy, machine_done);
-    const char *unfit = machine_unfit();
+    const char *unfit = vamp_machine_unfit();
 
     if (unfit) {
         /* Only from the command line: complete() refuses it later on. */
@@ -240,7 +239,7 @@ static void vamp_policy_complete(UserCreatable *uc, Error **errp)
         return;
     }
     if (phase_check(PHASE_MACHINE_READY)) {
-        unfit = machine_unfit();
+        unfit = vamp_machine_unfit();
         if (unfit) {
             error_setg(errp, "vamp-policy cannot be used: %s", unfit);
             return;

@@ -125,7 +125,7 @@ static bool try_in_child(const char *what, void (*calls)(void), Error **errp)
     if (ret < 0 || !WIFEXITED(status)) {
         error_setg(errp, "%s cannot be used: a seccomp filter that is not of "
                    "QEMU's -sandbox kills the caller (it would have to allow "
-                   "setpriority)", what);
+                   "what resourcecontrol=allow does)", what);
         return false;
     }
     return true;

@@ -9,6 +9,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-vamp.h"
+#include "qapi/qapi-commands-vamp-cpumap.h"
 #include "monitor/hmp.h"
 
 VampInfo *qmp_vamp_query(Error **errp)
@@ -20,6 +21,20 @@ VampInfo *qmp_vamp_query(Error **errp)
 }
 
 void qmp_vamp_input(bool has_kind, VampTrigger kind, Error **errp)
+{
+    error_setg(errp, "this QEMU was built without VAMP");
+}
+
+VampCpumapInfo *qmp_vamp_query_cpumap(Error **errp)
+{
+    VampCpumapInfo *info = g_new0(VampCpumapInfo, 1);
+
+    info->reason = g_strdup("this QEMU was built without VAMP");
+    return info;
+}
+
+void qmp_vamp_set_cpumap(VampCpumapPairList *map, const char *emulator,
+                         const char *iothreads, Error **errp)
 {
     error_setg(errp, "this QEMU was built without VAMP");
 }

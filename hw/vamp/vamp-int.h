@@ -232,4 +232,16 @@ enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu);
  */
 void vamp_phase_task_switched(VampPolicy *p, unsigned vcpu, uint64_t task);
 
+/* --- policy.c, also used by osnet-cpumap --------------------------------- */
+
+/*
+ * Why vCPUs of this machine cannot be treated one by one, or NULL. Only once
+ * the machine is ready.
+ */
+const char *vamp_machine_unfit(void);
+
+/* --- for `info vamp WHAT`, see hmp.c -------------------------------------- */
+
+HumanReadableText *vamp_cpumap_human_readable(Error **errp);
+
 #endif /* HW_VAMP_INT_H */

@@ -483,13 +483,13 @@ class Claims:
         vm = self.g.start('plain', ['-incoming', f'unix:{path}'])
         check(source.qmp.cmd('vamp-query')['phase'] == 'mixed', 'phase ended')
         self.g.migrate(source, f'unix:{path}')
+        self.g.arrived(vm)
+        self.g.vm = vm
         query = source.qmp.cmd('vamp-query')
         check(query['phase'] == 'normal', f'the source stays {query["phase"]}')
         self.g.drop(source)
         self.g.check_untouched(source, before, 'source after migration')
         source.kill()
-        self.g.arrived(vm)
-        self.g.vm = vm
         check(not vm.qmp.cmd('vamp-query')['enabled'], 'there is a policy')
         self.g.answered(vm, lambda: self.g.send_key(vm))
 

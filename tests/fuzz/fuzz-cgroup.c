@@ -104,7 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     put_file(mountinfo, data, first);
     put_file(cgroup, zero ? zero + 1 : data, zero ? size - first - 1 : 0);
-    cg = vamp_cgroups_new(&paths, NULL);
+    cg = vamp_cgroups_new(&paths, "cpu", NULL);
     if (!cg) {
         return 0;
     }

@@ -48,7 +48,7 @@ static void test_real_probe(void)
 
 static void test_real_autogroup(void)
 {
-    g_autoptr(VampCgroups) cg = vamp_cgroups_new(&vamp_host_paths, NULL);
+    g_autoptr(VampCgroups) cg = vamp_cgroups_new(&vamp_host_paths, "cpu", NULL);
     g_autofree char *on = get_file("/proc/sys/kernel",
                                    "sched_autogroup_enabled");
     g_autofree char *path = NULL, *dir = NULL, *text = NULL, *name = NULL;

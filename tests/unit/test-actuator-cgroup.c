@@ -121,7 +121,7 @@ static void test_find(const void *opaque)
     put_file(m.dir, "cg/x", "");        /* or there would be no "cg/.." */
     mock_thread(&m, getpid(), c->cgroup);
 
-    cg = vamp_cgroups_new(&m.paths, &err);
+    cg = vamp_cgroups_new(&m.paths, "cpu", &err);
     path = cg ? vamp_cgroup_path(cg, getpid(), &err) : NULL;
     dir = path ? vamp_cgroup_dir(cg, path, &err) : NULL;
     if (c->dir) {

@@ -39,7 +39,7 @@ static inline bool real_init(Real *r)
     int ret;
 
     memset(r, 0, sizeof(*r));
-    r->cg = vamp_cgroups_new(&vamp_host_paths, &err);
+    r->cg = vamp_cgroups_new(&vamp_host_paths, "cpu", &err);
     path = r->cg ? vamp_cgroup_path(r->cg, getpid(), &err) : NULL;
     r->home = path ? vamp_cgroup_dir(r->cg, path, &err) : NULL;
     if (!r->home) {

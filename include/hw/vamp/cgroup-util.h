@@ -1,5 +1,5 @@
 /*
- * VAMP: the control groups of the cpu controller
+ * VAMP: the control groups of a controller
  *
  * Knows cgroup v1, v2 and both side by side, namespaces and bind mounts. A
  * "path" is what /proc/PID/cgroup says, a "dir" the folder where it is mounted.
@@ -14,7 +14,10 @@
 
 #include "hw/vamp/actuator.h"
 
-/* The hierarchy that has the cpu controller. */
+/*
+ * The hierarchy that has a controller. What is said of weights holds for the
+ * cpu controller only.
+ */
 typedef struct VampCgroups {
     unsigned version;           /* 1 or 2 */
     const char *weight_file;    /* "cpu.shares" or "cpu.weight" */
@@ -22,13 +25,18 @@ typedef struct VampCgroups {
     uint64_t weight_min, weight_max;
 
     /* private */
+    const char *controller;
     char *proc;
     GPtrArray *mounts;          /* CgroupMount, as mounted, the last on top */
     GPtrArray *parents;         /* VampCgroupParent in use */
 } VampCgroups;
 
-/* Finds the hierarchy. NULL with a reason when there is none to be used. */
-VampCgroups *vamp_cgroups_new(const VampHostPaths *paths, Error **errp);
+/*
+ * Finds the hierarchy of @controller ("cpu" or "cpuset"; kept, not copied).
+ * NULL with a reason when there is none to be used.
+ */
+VampCgroups *vamp_cgroups_new(const VampHostPaths *paths,
+                              const char *controller, Error **errp);
 void vamp_cgroups_free(VampCgroups *cg);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VampCgroups, vamp_cgroups_free)
 

@@ -27,6 +27,19 @@ extern void (*vamp_input_hook)(const InputEvent *evt);
  */
 extern void (*vamp_cr3_hook)(CPUState *cpu, uint64_t cr3, bool nested);
 
+/*
+ * The argument of -osnet_cpumap as one of -object. Ends QEMU when the option
+ * is given twice. @arg and the result live as long as QEMU.
+ */
+const char *vamp_cpumap_option(const char *arg);
+
+/*
+ * The argument of any -object. In one for osnet-cpumap, the commas within
+ * lists are doubled for QemuOpts; others are returned as they are. The
+ * result lives as long as QEMU.
+ */
+const char *vamp_object_option(const char *arg);
+
 static inline void vamp_input_event(const InputEvent *evt)
 {
     if (unlikely(vamp_input_hook)) {

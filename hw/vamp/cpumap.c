@@ -1,0 +1,686 @@
+/*
+ * VAMP: the osnet-cpumap object
+ *
+ * One per VM. The text of the map is read when the object is made; whether
+ * it fits the machine and the host is known when the machine is done, and
+ * then either all of it is put in force or nothing.
+ *
+ * Direct interrupt delivery and irq-affinity=follow build on this object:
+ * they ask vamp_cpumap_cpu_of(), and have to be told in vamp_cpumap_replace()
+ * and cpumap_stop() that its answers have changed.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/syscall.h>
+#include "qapi/error.h"
+#include "qapi/qapi-commands-misc.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/module.h"
+#include "qemu/uuid.h"
+#include "qom/object_interfaces.h"
+#include "hw/boards.h"
+#include "hw/core/cpu.h"
+#include "hw/vamp/cpumap.h"
+#include "hw/vamp/interrupts.h"
+#include "hw/vamp/probe-util.h"
+#include "system/qtest.h"
+#include "system/system.h"
+#include "cpumap-int.h"
+#include "vamp-int.h"
+#include "trace.h"
+
+#define HOST_LOCK_DIR   "/run/vamp"
+
+static OsnetCpumap *the_cpumap;
+
+OsnetCpumap *vamp_cpumap_get(void)
+{
+    return the_cpumap;
+}
+
+int vamp_cpumap_cpu_of(int vcpu)
+{
+    const struct vamp_cpumap_entry *entry = NULL;
+
+    if (the_cpumap && the_cpumap->running && vcpu >= 0) {
+        entry = vamp_cpumap_find(the_cpumap->now.map, vcpu);
+    }
+    return entry ? entry->cpu : -1;
+}
+
+void vamp_placement_clear(VampPlacement *placement)
+{
+    vamp_cpumap_free(placement->map);
+    g_free(placement->emulator);
+    g_free(placement->iothreads);
+    memset(placement, 0, sizeof(*placement));
+}
+
+/* --- threads -------------------------------------------------------------- */
+
+static VampThread *add_thread(GPtrArray *threads, VampThreadKind kind,
+                              pid_t tid)
+{
+    VampThread *t = g_new0(VampThread, 1);
+
+    t->kind = kind;
+    t->tid = tid;
+    g_ptr_array_add(threads, t);
+    return t;
+}
+
+static void add_vcpu(GPtrArray *threads, const VampPlacement *placement,
+                     CPUState *cpu)
+{
+    VampThread *t = add_thread(threads, VAMP_THREAD_KIND_VCPU, cpu->thread_id);
+    const struct vamp_cpumap_entry *entry;
+
+    t->vcpu = cpu->cpu_index;
+    entry = vamp_cpumap_find(placement->map, t->vcpu);
+    if (entry) {
+        t->pin = true;
+        set_bit(entry->cpu, t->cpus.bits);
+    }
+}
+
+static void add_iothreads(GPtrArray *threads, const VampPlacement *placement)
+{
+    g_autoptr(IOThreadInfoList) list = qmp_query_iothreads(NULL);
+
+    for (IOThreadInfoList *l = list; l; l = l->next) {
+        VampThread *t = add_thread(threads, VAMP_THREAD_KIND_IOTHREAD,
+                                   l->value->thread_id);
+
+        t->name = g_strdup(l->value->id);
+        t->pin = placement->iothreads;
+        t->cpus = placement->iothread_cpus;
+    }
+}
+
+static char *thread_comm(pid_t tid)
+{
+    g_autofree char *name = g_strdup_printf("/proc/self/task/%d/comm",
+                                            (int)tid);
+    g_autofree char *text = NULL;
+    char *p;
+
+    if (!g_file_get_contents(name, &text, NULL, NULL)) {
+        return g_strdup("?");
+    }
+    p = g_utf8_make_valid(g_strchomp(text), -1);
+    return p;
+}
+
+/* All threads of this process; none if there is no /proc (any more). */
+static GArray *all_tids(void)
+{
+    GArray *tids = g_array_new(FALSE, FALSE, sizeof(pid_t));
+    g_autoptr(GDir) dir = g_dir_open("/proc/self/task", 0, NULL);
+    const char *name;
+    int number;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        if (qemu_strtoi(name, NULL, 10, &number) == 0) {
+            pid_t tid = number;
+
+            g_array_append_val(tids, tid);
+        }
+    }
+    return tids;
+}
+
+/* All that are left: main loop, RCU, workers, displays. */
+static void add_emulator(GPtrArray *threads, const VampPlacement *placement)
+{
+    g_autoptr(GHashTable) known = g_hash_table_new(NULL, NULL);
+    g_autoptr(GArray) tids = all_tids();
+    unsigned i;
+
+    for (i = 0; i < threads->len; i++) {
+        VampThread *t = g_ptr_array_index(threads, i);
+
+        g_hash_table_add(known, GINT_TO_POINTER(t->tid));
+    }
+    for (i = 0; i < tids->len; i++) {
+        pid_t tid = g_array_index(tids, pid_t, i);
+        VampThread *t;
+
+        if (g_hash_table_contains(known, GINT_TO_POINTER(tid))) {
+            continue;
+        }
+        t = add_thread(threads, VAMP_THREAD_KIND_EMULATOR, tid);
+        t->name = thread_comm(tid);
+        t->pin = placement->emulator;
+        t->cpus = placement->emulator_cpus;
+    }
+}
+
+GPtrArray *vamp_cpumap_threads(const VampPlacement *placement)
+{
+    GPtrArray *threads = g_ptr_array_new_with_free_func(vamp_thread_free);
+    CPUState *cpu;
+
+    CPU_FOREACH(cpu) {
+        add_vcpu(threads, placement, cpu);
+    }
+    add_iothreads(threads, placement);
+    add_emulator(threads, placement);
+    return threads;
+}
+
+/* --- locks ---------------------------------------------------------------- */
+
+/* Who we are, for the error message of another VM. Ends with "pid N". */
+static char *holder_text(void)
+{
+    const char *name = qemu_get_vm_name();
+    g_autofree char *uuid = qemu_uuid_set ?
+                            qemu_uuid_unparse_strdup(&qemu_uuid) : NULL;
+
+    return g_strdup_printf("%s%.128s%s%s%s, pid %d", name ? "'" : "",
+                           name ?: "without a name", name ? "'" : "",
+                           uuid ? ", uuid " : "", uuid ?: "", (int)getpid());
+}
+
+static void open_locks(OsnetCpumap *c)
+{
+    const char *run = getenv("XDG_RUNTIME_DIR");
+    const char *host_dir = HOST_LOCK_DIR;
+    g_autofree char *user_dir = NULL;
+    g_autofree char *holder = holder_text();
+    Error *err = NULL;
+
+    if (run && g_path_is_absolute(run)) {
+        user_dir = g_build_filename(run, "vamp", NULL);
+    }
+    if ((qtest_enabled() || qtest_driver()) && getenv("VAMP_QTEST_LOCKS")) {
+        host_dir = getenv("VAMP_QTEST_LOCKS");
+    }
+    c->locks = vamp_locks_open(host_dir, user_dir, holder, &c->host_wide,
+                               &err);
+    if (!c->locks) {
+        c->lock_reason = g_strdup_printf("other VMs are not kept off these "
+            "host CPUs: %s (%s, which root can make, would be needed)",
+            error_get_pretty(err), host_dir);
+        error_free(err);
+    } else if (!c->host_wide) {
+        c->lock_reason = g_strdup_printf("only VMs of user %u are kept off "
+            "these host CPUs, their locks are in %s (%s, which root can make, "
+            "would be needed)", (unsigned)geteuid(), vamp_locks_dir(c->locks),
+            host_dir);
+    }
+}
+
+static char *claimed_by(void *opaque, unsigned cpu)
+{
+    OsnetCpumap *c = opaque;
+
+    return c->locks ? vamp_locks_holder(c->locks, cpu) : NULL;
+}
+
+static void mapped_cpus(const VampCpumap *map, VampCpus *cpus)
+{
+    bitmap_zero(cpus->bits, VAMP_CPUS_MAX);
+    for (unsigned i = 0; map && i < map->n; i++) {
+        set_bit(map->entry[i].cpu, cpus->bits);
+    }
+}
+
+/* --- warnings ------------------------------------------------------------- */
+
+static void warn_overlap(GPtrArray *out, const char *name,
+                         const char *given, const VampCpus *cpus,
+                         const VampCpus *mapped)
+{
+    VampCpus both;
+
+    if (given && bitmap_and(both.bits, cpus->bits, mapped->bits,
+                            VAMP_CPUS_MAX)) {
+        g_autofree char *list = vamp_cpus_format(&both);
+
+        g_ptr_array_add(out, g_strdup_printf("%s=%s: its threads compete with "
+            "vCPUs on host CPU %s", name, given, list));
+    }
+}
+
+GPtrArray *vamp_cpumap_all_warnings(OsnetCpumap *c, const VampHostCpus *host)
+{
+    VampPlacement *p = &c->now;
+    GPtrArray *out = vamp_cpumap_warnings(&vamp_cpu_paths, host, p->map->entry,
+                                          p->map->n, claimed_by, c);
+    VampCpus mapped;
+
+    mapped_cpus(p->map, &mapped);
+    warn_overlap(out, "emulator", p->emulator, &p->emulator_cpus, &mapped);
+    warn_overlap(out, "iothreads", p->iothreads, &p->iothread_cpus, &mapped);
+    if (c->lock_reason) {
+        g_ptr_array_add(out, g_strdup(c->lock_reason));
+    }
+    return out;
+}
+
+static void report_warnings(OsnetCpumap *c, const VampHostCpus *host)
+{
+    g_autoptr(GPtrArray) list = vamp_cpumap_all_warnings(c, host);
+
+    for (unsigned i = 0; i < list->len; i++) {
+        warn_report("osnet-cpumap: %s", (char *)g_ptr_array_index(list, i));
+    }
+}
+
+/* --- putting a map in force ----------------------------------------------- */
+
+static bool placement_valid(OsnetCpumap *c, const VampPlacement *p,
+                            const VampHostCpus *host, Error **errp)
+{
+    return vamp_cpumap_valid(p->map, host, c->max_vcpus, c->strict, c->shared,
+                             errp) &&
+           (!p->emulator ||
+            vamp_cpus_valid(&p->emulator_cpus, host, "emulator", errp)) &&
+           (!p->iothreads ||
+            vamp_cpus_valid(&p->iothread_cpus, host, "iothreads", errp));
+}
+
+/*
+ * A thread that is not pinned yet may create another while the list is worked
+ * off. Only helpers can: vCPUs and IOThreads are made under the BQL. So the
+ * first turn decides, and what a later one cannot do is left to the query.
+ */
+static bool pin_all(OsnetCpumap *c, const VampPlacement *p, Error **errp)
+{
+    unsigned count = 0, turn;
+
+    for (turn = 0; turn < 4; turn++) {
+        g_autoptr(GPtrArray) threads = vamp_cpumap_threads(p);
+
+        if (!vamp_pins_apply(c->pins, threads, turn ? NULL : errp)) {
+            return turn > 0;
+        }
+        vamp_pins_keep(c->pins, threads);
+        if (threads->len == count) {
+            break;
+        }
+        count = threads->len;
+    }
+    return true;
+}
+
+bool vamp_cpumap_replace(OsnetCpumap *c, VampPlacement *next, Error **errp)
+{
+    VampCpus wanted, added = { }, unused;
+    VampHostCpus host;
+
+    if (!vamp_host_cpus_read(&host, &vamp_cpu_paths, errp) ||
+        !placement_valid(c, next, &host, errp)) {
+        return false;
+    }
+    mapped_cpus(next->map, &wanted);
+    if (c->locks && !vamp_locks_take(c->locks, &wanted, &added, errp)) {
+        return false;
+    }
+    if (!pin_all(c, next, errp)) {
+        if (c->locks) {
+            vamp_locks_drop(c->locks, &added);
+        }
+        return false;
+    }
+    if (c->locks) {
+        bitmap_complement(unused.bits, wanted.bits, VAMP_CPUS_MAX);
+        vamp_locks_drop(c->locks, &unused);
+    }
+    if (next != &c->now) {
+        vamp_placement_clear(&c->now);
+        c->now = *next;
+        memset(next, 0, sizeof(*next));
+    }
+    for (unsigned i = 0; i < c->now.map->n; i++) {
+        trace_vamp_cpumap(c->now.map->entry[i].vcpu, c->now.map->entry[i].cpu);
+    }
+    report_warnings(c, &host);
+    vamp_irq_follow_update();
+    return true;
+}
+
+/* --- hotplug -------------------------------------------------------------- */
+
+static void device_realized(DeviceListener *listener, DeviceState *dev)
+{
+    OsnetCpumap *c = container_of(listener, OsnetCpumap, listener);
+    CPUState *cpu = (CPUState *)object_dynamic_cast(OBJECT(dev), TYPE_CPU);
+    g_autoptr(GPtrArray) threads = NULL;
+    Error *err = NULL;
+
+    if (!cpu && !c->now.iothreads && !c->now.emulator) {
+        return;
+    }
+    threads = g_ptr_array_new_with_free_func(vamp_thread_free);
+    if (cpu) {
+        add_vcpu(threads, &c->now, cpu);
+    } else {
+        /* It may be the first one of a new IOThread. */
+        add_iothreads(threads, &c->now);
+    }
+    if (!vamp_pins_apply(c->pins, threads, &err)) {
+        /* The device works, only not where the map wants it. */
+        warn_reportf_err(err, "osnet-cpumap: ");
+    }
+}
+
+static void device_unrealized(DeviceListener *listener, DeviceState *dev)
+{
+    OsnetCpumap *c = container_of(listener, OsnetCpumap, listener);
+    CPUState *cpu = (CPUState *)object_dynamic_cast(OBJECT(dev), TYPE_CPU);
+
+    if (cpu) {
+        /* The thread has ended. Its number may be given to another one. */
+        vamp_pins_forget(c->pins, cpu->thread_id);
+    }
+}
+
+/* --- life ----------------------------------------------------------------- */
+
+/* Runs in a forked child: what vamp_affinity_set() does, on itself. */
+static void try_affinity(void)
+{
+    static VampCpus cpus;
+
+    if (syscall(SYS_sched_getaffinity, 0, sizeof(cpus.bits), cpus.bits) > 0) {
+        syscall(SYS_sched_setaffinity, 0, sizeof(cpus.bits), cpus.bits);
+    }
+}
+
+static bool cpumap_start(OsnetCpumap *c, Error **errp)
+{
+    const char *unfit = vamp_machine_unfit();
+
+    if (unfit) {
+        error_setg(errp, "osnet-cpumap cannot be used: %s", unfit);
+        return false;
+    }
+    if (!vamp_seccomp_check(&vamp_cpu_paths.host, "osnet-cpumap",
+                            try_affinity, errp)) {
+        return false;
+    }
+    c->max_vcpus = current_machine->smp.max_cpus;
+    c->pins = vamp_pins_new(&vamp_cpu_paths);
+    open_locks(c);
+    if ((c->follow && !vamp_irq_follow_start(errp)) ||
+        !vamp_cpumap_replace(c, &c->now, errp)) {
+        vamp_irq_follow_stop();
+        vamp_locks_close(c->locks);
+        vamp_pins_free(c->pins);
+        c->locks = NULL;
+        c->pins = NULL;
+        return false;
+    }
+    c->running = true;
+    c->listener.realize = device_realized;
+    c->listener.unrealize = device_unrealized;
+    device_listener_register(&c->listener);
+    return true;
+}
+
+static void cpumap_stop(OsnetCpumap *c)
+{
+    g_autoptr(GArray) tids = NULL;
+
+    if (!c->running) {
+        return;
+    }
+    device_listener_unregister(&c->listener);
+    vamp_irq_follow_stop();
+    /* While QEMU ends, vCPUs and IOThreads may be in pieces already. */
+    tids = all_tids();
+    vamp_pins_restore(c->pins, tids);
+    /* Only now: another VM may take the CPUs at once. */
+    vamp_locks_close(c->locks);
+    vamp_pins_free(c->pins);
+    c->locks = NULL;
+    c->pins = NULL;
+    c->running = false;
+}
+
+static void machine_done(Notifier *notifier, void *data)
+{
+    OsnetCpumap *c = container_of(notifier, OsnetCpumap, machine_done);
+    Error *err = NULL;
+
+    /* From the command line. complete() starts it later on. */
+    if (!c->running && !cpumap_start(c, &err)) {
+        error_report_err(err);
+        exit(1);
+    }
+}
+
+static void exiting(Notifier *notifier, void *data)
+{
+    cpumap_stop(container_of(notifier, OsnetCpumap, exit_notifier));
+}
+
+static bool read_properties(OsnetCpumap *c, Error **errp)
+{
+    VampPlacement *p = &c->now;
+
+    if (c->path && c->pairs) {
+        error_setg(errp, "osnet-cpumap has both path=%.256s and map=%.64s, and "
+                   "only one of them is valid", c->path, c->pairs);
+        return false;
+    }
+    if (!c->path && !c->pairs) {
+        error_setg(errp, "osnet-cpumap has no map, path=FILE or "
+                   "map=VCPU-CPU[,VCPU-CPU...] is needed");
+        return false;
+    }
+    if ((p->emulator && !vamp_cpus_parse(&p->emulator_cpus, "emulator",
+                                         p->emulator, errp)) ||
+        (p->iothreads && !vamp_cpus_parse(&p->iothread_cpus, "iothreads",
+                                          p->iothreads, errp))) {
+        return false;
+    }
+    p->map = c->path ? vamp_cpumap_from_file(c->path, errp) :
+             vamp_cpumap_from_pairs(c->pairs, errp);
+    return p->map;
+}
+
+static void osnet_cpumap_complete(UserCreatable *uc, Error **errp)
+{
+    OsnetCpumap *c = OSNET_CPUMAP(uc);
+
+    if (the_cpumap) {
+        error_setg(errp, "there is an osnet-cpumap object already ('%s'), and "
+                   "a VM has only one", the_cpumap->id);
+        return;
+    }
+    if (!read_properties(c, errp)) {
+        return;
+    }
+    if (phase_check(PHASE_MACHINE_READY) && !cpumap_start(c, errp)) {
+        return;
+    }
+    the_cpumap = c;
+    c->complete = true;
+    c->id = g_strdup(object_get_canonical_path_component(OBJECT(c)));
+    c->exit_notifier.notify = exiting;
+    qemu_add_exit_notifier(&c->exit_notifier);
+    c->machine_done.notify = machine_done;
+    /* Called at once if the machine is done. */
+    qemu_add_machine_init_done_notifier(&c->machine_done);
+}
+
+static void osnet_cpumap_finalize(Object *obj)
+{
+    OsnetCpumap *c = OSNET_CPUMAP(obj);
+
+    if (c->complete) {
+        cpumap_stop(c);
+        qemu_remove_machine_init_done_notifier(&c->machine_done);
+        qemu_remove_exit_notifier(&c->exit_notifier);
+        the_cpumap = NULL;
+    }
+    vamp_placement_clear(&c->now);
+    g_free(c->lock_reason);
+    g_free(c->path);
+    g_free(c->pairs);
+    g_free(c->id);
+}
+
+/* --- properties ----------------------------------------------------------- */
+
+/* Later changes have to be atomic, which single properties are not. */
+static bool can_set(OsnetCpumap *c, const char *name, Error **errp)
+{
+    if (c->complete) {
+        error_setg(errp, "%s of a map in force cannot be set, use "
+                   "vamp-set-cpumap", name);
+    }
+    return !c->complete;
+}
+
+static void set_string(Object *obj, char **field, const char *name,
+                       const char *value, Error **errp)
+{
+    if (can_set(OSNET_CPUMAP(obj), name, errp)) {
+        g_free(*field);
+        *field = g_strdup(value);
+    }
+}
+
+static char *get_path(Object *obj, Error **errp)
+{
+    return g_strdup(OSNET_CPUMAP(obj)->path);
+}
+
+static void set_path(Object *obj, const char *value, Error **errp)
+{
+    set_string(obj, &OSNET_CPUMAP(obj)->path, "path", value, errp);
+}
+
+static char *get_map(Object *obj, Error **errp)
+{
+    return g_strdup(OSNET_CPUMAP(obj)->pairs);
+}
+
+static void set_map(Object *obj, const char *value, Error **errp)
+{
+    set_string(obj, &OSNET_CPUMAP(obj)->pairs, "map", value, errp);
+}
+
+static char *get_emulator(Object *obj, Error **errp)
+{
+    return g_strdup(OSNET_CPUMAP(obj)->now.emulator);
+}
+
+static void set_emulator(Object *obj, const char *value, Error **errp)
+{
+    set_string(obj, &OSNET_CPUMAP(obj)->now.emulator, "emulator", value, errp);
+}
+
+static char *get_iothreads(Object *obj, Error **errp)
+{
+    return g_strdup(OSNET_CPUMAP(obj)->now.iothreads);
+}
+
+static void set_iothreads(Object *obj, const char *value, Error **errp)
+{
+    set_string(obj, &OSNET_CPUMAP(obj)->now.iothreads, "iothreads", value,
+               errp);
+}
+
+static bool get_strict(Object *obj, Error **errp)
+{
+    return OSNET_CPUMAP(obj)->strict;
+}
+
+static void set_strict(Object *obj, bool value, Error **errp)
+{
+    if (can_set(OSNET_CPUMAP(obj), "strict", errp)) {
+        OSNET_CPUMAP(obj)->strict = value;
+    }
+}
+
+static bool get_shared(Object *obj, Error **errp)
+{
+    return OSNET_CPUMAP(obj)->shared;
+}
+
+static void set_shared(Object *obj, bool value, Error **errp)
+{
+    if (can_set(OSNET_CPUMAP(obj), "shared", errp)) {
+        OSNET_CPUMAP(obj)->shared = value;
+    }
+}
+
+static char *get_irq_affinity(Object *obj, Error **errp)
+{
+    return g_strdup(OSNET_CPUMAP(obj)->follow ? "follow" : "none");
+}
+
+static void set_irq_affinity(Object *obj, const char *value, Error **errp)
+{
+    bool follow = !strcmp(value, "follow");
+
+    if (!can_set(OSNET_CPUMAP(obj), "irq-affinity", errp)) {
+        return;
+    }
+    if (!follow && strcmp(value, "none")) {
+        error_setg(errp, "irq-affinity=%.64s is unknown, none and follow are "
+                   "valid", value);
+        return;
+    }
+    OSNET_CPUMAP(obj)->follow = follow;
+}
+
+static void osnet_cpumap_class_init(ObjectClass *oc, void *data)
+{
+    UserCreatableClass *ucc = USER_CREATABLE_CLASS(oc);
+
+    ucc->complete = osnet_cpumap_complete;
+
+    object_class_property_add_str(oc, "path", get_path, set_path);
+    object_class_property_set_description(oc, "path",
+        "File with a vCPU and its host CPU on each line");
+    object_class_property_add_str(oc, "map", get_map, set_map);
+    object_class_property_set_description(oc, "map",
+        "Pairs of a vCPU and its host CPU, like 0-2,1-3");
+    object_class_property_add_str(oc, "emulator", get_emulator, set_emulator);
+    object_class_property_set_description(oc, "emulator",
+        "Host CPUs for threads that are neither a vCPU nor an IOThread");
+    object_class_property_add_str(oc, "iothreads", get_iothreads,
+                                  set_iothreads);
+    object_class_property_set_description(oc, "iothreads",
+        "Host CPUs for IOThreads");
+    object_class_property_add_bool(oc, "strict", get_strict, set_strict);
+    object_class_property_set_description(oc, "strict",
+        "Refuse a map that leaves out a vCPU");
+    object_class_property_add_bool(oc, "shared", get_shared, set_shared);
+    object_class_property_set_description(oc, "shared",
+        "Permit several vCPUs on one host CPU");
+    object_class_property_add_str(oc, "irq-affinity", get_irq_affinity,
+                                  set_irq_affinity);
+    object_class_property_set_description(oc, "irq-affinity",
+        "What becomes of assigned devices' interrupts on the host: none or "
+        "follow");
+}
+
+static const TypeInfo osnet_cpumap_info = {
+    .name = TYPE_OSNET_CPUMAP,
+    .parent = TYPE_OBJECT,
+    .instance_size = sizeof(OsnetCpumap),
+    .instance_finalize = osnet_cpumap_finalize,
+    .class_init = osnet_cpumap_class_init,
+    .interfaces = (InterfaceInfo[]) {
+        { TYPE_USER_CREATABLE },
+        { }
+    },
+};
+
+static void osnet_cpumap_register_types(void)
+{
+    type_register_static(&osnet_cpumap_info);
+}
+type_init(osnet_cpumap_register_types)
