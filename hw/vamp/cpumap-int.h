@@ -38,7 +38,7 @@ struct OsnetCpumap {
     char *pairs;                /* map= */
     bool strict;
     bool shared;
-    bool follow;                /* irq-affinity=follow */
+    bool follow;                /* irq-affinity= */
 
     VampPlacement now;
     bool replaced;              /* by vamp-set-cpumap */

@@ -6,8 +6,8 @@
  * then either all of it is put in force or nothing.
  *
  * Direct interrupt delivery and irq-affinity=follow build on this object:
- * they ask vamp_cpumap_cpu_of(), and are told in vamp_cpumap_replace() and
- * cpumap_stop() that its answers have changed.
+ * they ask vamp_cpumap_cpu_of(), and have to be told in vamp_cpumap_replace()
+ * and cpumap_stop() that its answers have changed.
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -394,27 +394,6 @@ static void try_affinity(void)
     }
 }
 
-static void cpumap_stop(OsnetCpumap *c)
-{
-    g_autoptr(GArray) tids = NULL;
-
-    if (!c->running) {
-        return;
-    }
-    vamp_irq_follow_stop();
-    vamp_pcpu_of_vcpu = NULL;
-    device_listener_unregister(&c->listener);
-    /* While QEMU ends, vCPUs and IOThreads may be in pieces already. */
-    tids = all_tids();
-    vamp_pins_restore(c->pins, tids);
-    /* Only now: another VM may take the CPUs at once. */
-    vamp_locks_close(c->locks);
-    vamp_pins_free(c->pins);
-    c->locks = NULL;
-    c->pins = NULL;
-    c->running = false;
-}
-
 static bool cpumap_start(OsnetCpumap *c, Error **errp)
 {
     const char *unfit = vamp_machine_unfit();
@@ -430,7 +409,9 @@ static bool cpumap_start(OsnetCpumap *c, Error **errp)
     c->max_vcpus = current_machine->smp.max_cpus;
     c->pins = vamp_pins_new(&vamp_cpu_paths);
     open_locks(c);
-    if (!vamp_cpumap_replace(c, &c->now, errp)) {
+    if ((c->follow && !vamp_irq_follow_start(errp)) ||
+        !vamp_cpumap_replace(c, &c->now, errp)) {
+        vamp_irq_follow_stop();
         vamp_locks_close(c->locks);
         vamp_pins_free(c->pins);
         c->locks = NULL;
@@ -441,12 +422,27 @@ static bool cpumap_start(OsnetCpumap *c, Error **errp)
     c->listener.realize = device_realized;
     c->listener.unrealize = device_unrealized;
     device_listener_register(&c->listener);
-    vamp_pcpu_of_vcpu = vamp_cpumap_cpu_of;
-    if (c->follow && !vamp_irq_follow_start(errp)) {
-        cpumap_stop(c);
-        return false;
-    }
     return true;
+}
+
+static void cpumap_stop(OsnetCpumap *c)
+{
+    g_autoptr(GArray) tids = NULL;
+
+    if (!c->running) {
+        return;
+    }
+    device_listener_unregister(&c->listener);
+    vamp_irq_follow_stop();
+    /* While QEMU ends, vCPUs and IOThreads may be in pieces already. */
+    tids = all_tids();
+    vamp_pins_restore(c->pins, tids);
+    /* Only now: another VM may take the CPUs at once. */
+    vamp_locks_close(c->locks);
+    vamp_pins_free(c->pins);
+    c->locks = NULL;
+    c->pins = NULL;
+    c->running = false;
 }
 
 static void machine_done(Notifier *notifier, void *data)
@@ -621,22 +617,22 @@ static void set_shared(Object *obj, bool value, Error **errp)
 
 static char *get_irq_affinity(Object *obj, Error **errp)
 {
-    return g_strdup(OSNET_CPUMAP(obj)->follow ? "follow" : "off");
+    return g_strdup(OSNET_CPUMAP(obj)->follow ? "follow" : "none");
 }
 
 static void set_irq_affinity(Object *obj, const char *value, Error **errp)
 {
-    OsnetCpumap *c = OSNET_CPUMAP(obj);
+    bool follow = !strcmp(value, "follow");
 
-    if (!can_set(c, "irq-affinity", errp)) {
+    if (!can_set(OSNET_CPUMAP(obj), "irq-affinity", errp)) {
         return;
     }
-    if (strcmp(value, "follow") && strcmp(value, "off")) {
-        error_setg(errp, "irq-affinity=%.64s is unknown, valid are off and "
-                   "follow", value);
+    if (!follow && strcmp(value, "none")) {
+        error_setg(errp, "irq-affinity=%.64s is unknown, none and follow are "
+                   "valid", value);
         return;
     }
-    c->follow = !strcmp(value, "follow");
+    OSNET_CPUMAP(obj)->follow = follow;
 }
 
 static void osnet_cpumap_class_init(ObjectClass *oc, void *data)
@@ -667,7 +663,8 @@ static void osnet_cpumap_class_init(ObjectClass *oc, void *data)
     object_class_property_add_str(oc, "irq-affinity", get_irq_affinity,
                                   set_irq_affinity);
     object_class_property_set_description(oc, "irq-affinity",
-        "Whether host interrupts of assigned devices follow the map");
+        "What becomes of assigned devices' interrupts on the host: none or "
+        "follow");
 }
 
 static const TypeInfo osnet_cpumap_info = {

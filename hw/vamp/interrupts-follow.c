@@ -211,8 +211,6 @@ VampIrqFollowInfo *vamp_irq_follow_info(void)
     info->active = true;
     if (!the_follow->signature) {
         info->reason = g_strdup("there is no assigned device");
-    } else if (!vamp_pcpu_of_vcpu) {
-        info->reason = g_strdup("there is no map of vCPUs to CPUs");
     } else {
         info->reason = g_strdup("interrupts of assigned devices follow the "
                                 "vCPUs that take them");

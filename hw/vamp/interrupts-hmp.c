@@ -9,9 +9,6 @@
 #include "qemu/osdep.h"
 #include "hw/vamp/interrupts.h"
 
-/* Here, since this file is built for every target that has VAMP. */
-int (*vamp_pcpu_of_vcpu)(int vcpu);
-
 /* "0,2-4" of a list in ascending order; "-" of an empty one. */
 static char *ranges(const intList *list)
 {

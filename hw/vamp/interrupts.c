@@ -26,6 +26,7 @@
 #include "hw/pci/pci.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
+#include "hw/vamp/cpumap.h"
 #include "kvm/kvm_i386.h"
 #include "system/kvm.h"
 #include "system/qtest.h"
@@ -102,7 +103,7 @@ void vamp_row_vcpus(VampIrqView *v, VampInterrupt *row, const int *vcpus,
     }
     row->has_vcpus = true;
     for (size_t i = 0; i < n; i++) {
-        int pcpu = vamp_pcpu_of_vcpu ? vamp_pcpu_of_vcpu(vcpus[i]) : -1;
+        int pcpu = vamp_cpumap_cpu_of(vcpus[i]);
 
         QAPI_LIST_APPEND(tail, vcpus[i]);
         if (pcpu >= 0) {
@@ -412,7 +413,7 @@ void vamp_view_fini(VampIrqView *v)
 static VampLapic *lapic_info(const VampApic *apic)
 {
     VampLapic *info = g_new0(VampLapic, 1);
-    int pcpu = vamp_pcpu_of_vcpu ? vamp_pcpu_of_vcpu(apic->vcpu) : -1;
+    int pcpu = vamp_cpumap_cpu_of(apic->vcpu);
 
     info->vcpu = apic->vcpu;
     info->has_pcpu = pcpu >= 0;

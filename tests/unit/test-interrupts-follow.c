@@ -102,7 +102,7 @@ static void test_not_ours(void)
     mock_free(root);
 }
 
-/* A driver in the guest is loaded anew: the host's interrupt is requested anew. */
+/* A driver in the guest is loaded anew: so is the host's interrupt. */
 static void test_anew(void)
 {
     char *root = mock_new();

@@ -141,7 +141,7 @@ static void test_hostile(void)
 
 static void test_random(void)
 {
-    static const char alphabet[] = "0123456789abcdef:.,()[] \n-vfiomsxnt\0\xff";
+    static const char alphabet[] = "0123456789abcdef:.,()[]\n -vfiomsxnt\0\xff";
     char text[512];
     struct vamp_procirq irq[4];
 

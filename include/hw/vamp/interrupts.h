@@ -15,12 +15,6 @@
 #include "qapi/qapi-types-vamp-interrupts.h"
 
 /*
- * The host CPU that vCPU @vcpu is mapped to, negative if it is mapped to none.
- * Set by who has the map (osnet-cpumap); NULL: there is no map.
- */
-extern int (*vamp_pcpu_of_vcpu)(int vcpu);
-
-/*
  * The routing table of `info vamp interrupts`, NULL with @errp set if this
  * target has none. The caller frees it.
  */
@@ -31,8 +25,10 @@ void vamp_interrupts_print(GString *buf, const VampInterrupts *info);
 
 /*
  * irq-affinity=follow: from now on the host's interrupts of assigned devices
- * are moved to the host CPU of the vCPU that takes them. @errp is set, and
- * nothing begun, if this target cannot or the host permits no move.
+ * are moved to the host CPU of the vCPU that takes them, as
+ * vamp_cpumap_cpu_of() has it. @errp is set, and nothing begun, if this target
+ * has no interrupt routing or it is on already. What the host does not permit
+ * is told by vamp-query-interrupts.
  */
 bool vamp_irq_follow_start(Error **errp);
 
