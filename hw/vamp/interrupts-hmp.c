@@ -68,7 +68,7 @@ static char *mode_text(const VampInterrupt *i)
                               : g_strdup("");
 
     if (!i->has_mode) {
-        return g_strdup("-");
+        return g_strdup(i->masked ? "masked" : "-");
     }
     return g_strdup_printf("%s%s%s%s", VampInterruptMode_str(i->mode), vector,
                            i->has_level && i->level ? " level" : "",

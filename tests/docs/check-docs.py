@@ -19,7 +19,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent.parent
 MANUAL = 'docs/system/vamp.rst'
 CPUMAP_MANUAL = 'docs/system/vamp-cpumap.rst'
-MANUALS = (MANUAL, CPUMAP_MANUAL)
+INTERRUPTS_MANUAL = 'docs/system/vamp-interrupts.rst'
+MANUALS = (MANUAL, CPUMAP_MANUAL, INTERRUPTS_MANUAL)
 MAN_PAGE = 'docs/system/vamp-object.rst.inc'
 DEVEL = 'docs/devel/vamp.rst'
 

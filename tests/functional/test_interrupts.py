@@ -280,11 +280,33 @@ class Suite:
                 if line.kind == 'ioapic'}
         check(all(took[pin] <= before[pin] for pin in took), (took, before))
 
+    def table(self):
+        """People get the same rows as programs."""
+        qmp = self.need().vm.qmp
+        text = qmp.cmd('human-monitor-command',
+                       command_line='info vamp interrupts')
+        rows = self.guest.query()['interrupts']
+        for row in rows:
+            if row['kind'] in ('msi', 'msix'):
+                name = f'{row["kind"]} {row["devices"][0]["address"]} ' \
+                       f'{row["index"]}'
+            elif row['kind'] == 'lapic':
+                name = f'{row["name"]} of vCPU {row["vcpu"]}'
+            else:
+                name = f'{row["kind"]} {row["index"]}'
+            lines = [t for t in text.splitlines()
+                     if re.match(re.escape(name) + r'\s', t)]
+            check(len(lines) == 1, f'{name}: {lines} of\n{text}')
+            check(row.get('vector') is None or
+                  re.search(rf'\b{row["vector"]}\b', lines[0]), lines)
+        check(f'not direct ({len(rows)}):' in text, text)
+        diagnose(text)
+
     def tests(self):
         """(name, function)"""
         return [(f'{self.name}: {f.__doc__.splitlines()[0]}', f)
                 for f in (self.boot, self.mode, self.agree, self.timers,
-                          self.moves, self.counts)]
+                          self.moves, self.counts, self.table)]
 
 
 def main():

@@ -11,6 +11,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sched.h>
 #include "libqtest.h"
 #include "libqos/pci.h"
 #include "libqos/pci-pc.h"
@@ -579,6 +580,94 @@ static void test_consistent(void)
     machine_end(&m);
 }
 
+/* A CPU that this process may use, or -1. */
+static int usable_cpu(void)
+{
+    cpu_set_t cpus;
+
+    if (sched_getaffinity(0, sizeof(cpus), &cpus)) {
+        return -1;
+    }
+    for (int i = 0; i < CPU_SETSIZE; i++) {
+        if (CPU_ISSET(i, &cpus)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* A map gives each row the host CPUs of its vCPUs; so it goes with the map. */
+static void test_map(void)
+{
+    int cpu = usable_cpu();
+    g_autofree char *locks = g_dir_make_tmp("vamp-test-XXXXXX", NULL);
+    g_autofree char *lock = g_strdup_printf("%s/cpu%d", locks, cpu);
+    g_autofree char *pair = g_strdup_printf("1-%d", cpu);
+    g_autofree char *args = g_strdup_printf(
+        "-M q35 -smp 2 -nodefaults -object osnet-cpumap,id=map0,map=%s,"
+        "irq-affinity=follow "
+        "-device virtio-serial-pci,id=ser0,addr=4,vectors=4", pair);
+    QPCIDevice *dev;
+    QDict *info, *row, *follow;
+    QList *pcpus;
+    QDict *rsp;
+    Machine m;
+
+    if (cpu < 0) {
+        g_test_skip("sched_getaffinity does not work here");
+        rmdir(locks);
+        return;
+    }
+    /* Not the host's: another VM of it may have the CPU. */
+    g_setenv("VAMP_QTEST_LOCKS", locks, true);
+    machine_start(&m, args);
+    dev = device(&m, 4);
+    qpci_msix_enable(dev);
+    msix_program(dev, 0, 0xfee00000, 0x4030, false);
+    msix_program(dev, 1, 0xfee01000, 0x4031, false);
+
+    info = query(m.qts);
+    row = find(info, "msix", 0, "ser0");
+    assert_vcpus(row, "0");
+    g_assert_false(qdict_haskey(row, "pcpus"));
+    row = find(info, "msix", 1, "ser0");
+    assert_vcpus(row, "1");
+    pcpus = qdict_get_qlist(row, "pcpus");
+    g_assert_cmpuint(qlist_size(pcpus), ==, 1);
+    g_assert_cmpint(qnum_get_int(qobject_to(QNum, qlist_peek(pcpus))), ==, cpu);
+    follow = qdict_get_qdict(info, "follow");
+    g_assert_true(qdict_get_bool(follow, "active"));
+    g_assert_cmpint(qdict_get_int(follow, "moved"), ==, 0);
+    g_assert_nonnull(strstr(qdict_get_str(follow, "reason"), "no assigned"));
+    qobject_unref(info);
+
+    qtest_qmp_assert_success(m.qts, "{'execute':'object-del',"
+                                    " 'arguments':{'id':'map0'}}");
+    info = query(m.qts);
+    check_rows(info);
+    qobject_unref(info);
+
+    /* Another word is an error, and leaves nothing behind. */
+    rsp = qtest_qmp(m.qts, "{'execute':'object-add', 'arguments':{"
+                    "'qom-type':'osnet-cpumap','id':'map1','map':%s,"
+                    "'irq-affinity':'lead'}}", pair);
+    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(rsp, "error"),
+                                          "desc"), "none and follow"));
+    qobject_unref(rsp);
+    qtest_qmp_assert_success(m.qts, "{'execute':'object-add', 'arguments':{"
+                             "'qom-type':'osnet-cpumap','id':'map1',"
+                             "'map':%s,'irq-affinity':'none'}}", pair);
+    info = query(m.qts);
+    g_assert_false(qdict_get_bool(qdict_get_qdict(info, "follow"), "active"));
+    g_assert_true(qdict_haskey(find(info, "msix", 1, "ser0"), "pcpus"));
+    qobject_unref(info);
+    msix_end(dev);
+    machine_end(&m);
+    g_unsetenv("VAMP_QTEST_LOCKS");
+    unlink(lock);
+    rmdir(locks);
+}
+
 /*
  * With vCPUs that run firmware and local APICs that QEMU has to ask for. The
  * I/O APIC is programmed from here; where it is, only KVM knows.
@@ -639,6 +728,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vamp/interrupts/remapping", test_remapping);
     qtest_add_func("/vamp/interrupts/many", test_many);
     qtest_add_func("/vamp/interrupts/consistent", test_consistent);
+    qtest_add_func("/vamp/interrupts/map", test_map);
     qtest_add_data_func("/vamp/interrupts/kvm/kernel", "kernel", test_kvm);
     qtest_add_data_func("/vamp/interrupts/kvm/split", "split", test_kvm);
     return g_test_run();
