@@ -694,7 +694,7 @@ static void test_kvm(const void *opaque)
     qts = qtest_init(args);
     /*
      * While the vCPUs run: each query makes them exit. Until the firmware has
-     * enabled the first one's local APIC, which only KVM knows.
+     * enabled the first one's local APIC, which KVM knows first.
      */
     for (int i = 0; i < 20 || (!enabled && i < 3000); i++) {
         info = query(qts);
