@@ -8,10 +8,11 @@
  * interrupt in its own memory, which nobody sees. A second is short beside how
  * seldom guests move interrupts, and one that is late is still delivered.
  *
- * A tick that finds nothing changed reads the tables of assigned devices, in
- * memory, and neither disturbs a vCPU nor opens a file. Without an assigned
- * device it ends at once. Only a change makes a whole query, which asks KVM
- * for the local APICs (each vCPU exits once).
+ * A tick that finds nothing changed walks over the machine's objects and the
+ * tables of assigned devices (a fraction of a millisecond), and neither
+ * disturbs a vCPU nor opens a file. Only a change makes a whole query, which
+ * asks KVM for the local APICs (each vCPU exits once), as do a few ticks after
+ * it and one every half a minute.
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -118,8 +119,12 @@ static void look(Follow *f)
         const VampInterrupt *row = l->value;
         VampIrqWant w;
 
-        /* With several destinations, the first that is mapped. */
-        if (row->masked || !row->host || !row->pcpus) {
+        /*
+         * With several destinations, the first that is mapped. Also a masked
+         * one: Linux masks what it moves, and nobody gains if the host's
+         * interrupt goes back for that moment.
+         */
+        if (!row->host || !row->pcpus) {
             continue;
         }
         w.irq = row->host->irq;

@@ -71,10 +71,11 @@ typedef struct VampIrqView {
 /* --- interrupts.c -------------------------------------------------------- */
 
 /*
- * @sync: ask KVM for the local APICs, which makes each vCPU exit once and
- * drops the BQL while it waits.
+ * @full: ask KVM for the local APICs, which makes each vCPU exit once and
+ * drops the BQL while it waits; and the host for how interrupts are injected.
+ * Without, local APICs and so vCPUs are what was last known.
  */
-void vamp_view_init(VampIrqView *v, bool sync);
+void vamp_view_init(VampIrqView *v, bool full);
 void vamp_view_fini(VampIrqView *v);
 
 /* A new row, complete but for its source and its way. */
@@ -135,6 +136,7 @@ void vamp_interrupts_lines(VampIrqView *v);
 
 /* --- interrupts-local.c: local APICs, KVM's routing table ---------------- */
 
+/* @sync: ask KVM for them. */
 void vamp_view_apics(VampIrqView *v, bool sync);
 void vamp_interrupts_local(VampIrqView *v);
 /* vCPUs that take what the 8259 has to say, to @vcpus; returns how many. */

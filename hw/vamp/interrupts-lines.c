@@ -95,13 +95,16 @@ static void wire_hpet(VampIrqView *v)
 /* Devices of the board that are not on a PCI bus have a pointer to the line. */
 static void wire_sysbus(VampIrqView *v, DeviceState *dev)
 {
-    X86MachineState *x86ms = X86_MACHINE(qdev_get_machine());
+    X86MachineState *x86ms = (X86MachineState *)
+        object_dynamic_cast(qdev_get_machine(), TYPE_X86_MACHINE);
     SysBusDevice *sbd = SYS_BUS_DEVICE(dev);
-    unsigned nr_gsi = x86ms->ioapic2 ? VAMP_NR_GSI : IOAPIC_NUM_PINS;
+    unsigned nr_gsi;
 
-    if (dev == v->hpet || !x86ms->gsi) {
+    /* The HPET has a pointer to each, of which it uses few. */
+    if (dev == v->hpet || !x86ms || !x86ms->gsi) {
         return;
     }
+    nr_gsi = x86ms->ioapic2 ? VAMP_NR_GSI : IOAPIC_NUM_PINS;
     for (int n = 0; sysbus_has_irq(sbd, n); n++) {
         qemu_irq irq = sysbus_get_connected_irq(sbd, n);
 

@@ -370,7 +370,7 @@ static void find_injection(VampIrqView *v)
     }
 }
 
-void vamp_view_init(VampIrqView *v, bool sync)
+void vamp_view_init(VampIrqView *v, bool full)
 {
     X86IOMMUState *iommu = x86_iommu_get_default();
 
@@ -388,8 +388,10 @@ void vamp_view_init(VampIrqView *v, bool sync)
     v->rules.ff_is_broadcast = kvm_irqchip_in_kernel() &&
                                !kvm_has_x2apic_api();
     v->gsi_seen = g_hash_table_new(NULL, NULL);
-    find_injection(v);
-    vamp_view_apics(v, sync);
+    if (full) {
+        find_injection(v);
+    }
+    vamp_view_apics(v, full);
     /* From here on the BQL is not dropped. */
     v->vcpus = g_new0(int, v->nr_apics + 1);
     find_devices(v);

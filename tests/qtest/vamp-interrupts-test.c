@@ -349,6 +349,11 @@ static void test_ioapic(const void *opaque)
     g_assert_true(has_type(row, "isa-serial"));
     g_assert_true(qdict_get_bool(row, "masked"));
     count = qdict_get_int(row, "count");
+    /* The PIT's line is 0, which arrives at pin 2. */
+    g_assert_null(find(info, "ioapic", 0, NULL));
+    row = find(info, "ioapic", 2, NULL);
+    g_assert_nonnull(row);
+    g_assert_true(has_type(row, "isa-pit"));
     qobject_unref(info);
 
     ioapic_write(qts, 4, 0x0200000000000034);
@@ -675,7 +680,7 @@ static void test_map(void)
 static void test_kvm(const void *opaque)
 {
     const char *irqchip = opaque;
-    bool kernel = !strcmp(irqchip, "kernel"), wired = false;
+    bool kernel = !strcmp(irqchip, "kernel"), enabled = false;
     g_autofree char *args = g_strdup_printf(
         "-accel kvm -M q35,kernel-irqchip=%s -smp 2",
         kernel ? "on" : irqchip);
@@ -689,9 +694,9 @@ static void test_kvm(const void *opaque)
     qts = qtest_init(args);
     /*
      * While the vCPUs run: each query makes them exit. Until the firmware has
-     * LINT0 of the first one take the 8259's interrupts.
+     * enabled the first one's local APIC, which KVM knows first.
      */
-    for (int i = 0; i < 20 || (!wired && i < 3000); i++) {
+    for (int i = 0; i < 20 || (!enabled && i < 3000); i++) {
         info = query(qts);
         if (strcmp(qdict_get_str(info, "irqchip"), irqchip)) {
             g_test_skip(qdict_get_str(info, "irqchip"));
@@ -706,11 +711,12 @@ static void test_kvm(const void *opaque)
         g_assert_true(has_type(row, "isa-serial"));
         g_assert_cmpstr(qdict_get_str(row, "delivery"), ==, "kvm");
         g_assert_cmpuint(count_kind(info, "gsi"), ==, 0);
-        wired = count_kind(info, "lapic");
+        row = qobject_to(QDict, qlist_peek(qdict_get_qlist(info, "lapics")));
+        enabled = qdict_get_bool(row, "software-enabled");
         qobject_unref(info);
         g_usleep(10 * 1000);
     }
-    g_assert_true(wired);
+    g_assert_true(enabled);
     qtest_quit(qts);
 }
 
