@@ -56,9 +56,25 @@ class Tally:
         for note in notes:
             print(f'      skip: {note}', flush=True)
         if failed:
-            self.failures.append(program)
+            self.failures.append((program, output))
             for line in output.splitlines()[-60:]:
                 print(f'      | {line}', flush=True)
+
+    def again(self):
+        """
+        What failed, once more and briefly: of a long log only the end is kept
+        in many places.
+        """
+        for program, output in self.failures:
+            print(f'failed: {program}')
+            lines = output.splitlines()
+            wrong = [i for i, line in enumerate(lines)
+                     if line.startswith('not ok')]
+            shown = [n for i in wrong for n in range(max(0, i - 6), i + 3)
+                     if n < len(lines)] or \
+                range(max(0, len(lines) - 12), len(lines))
+            for i in sorted(set(shown))[:40]:
+                print(f'      | {lines[i][:400]}')
 
 
 TALLY = Tally()
@@ -340,8 +356,7 @@ def main():
     for name in args.groups or GROUPS:
         print(f'== {name}: {GROUPS[name].__doc__}', flush=True)
         GROUPS[name]()
-    if TALLY.failures:
-        print('failed: ' + ', '.join(TALLY.failures))
+    TALLY.again()
     print(f'{time.monotonic() - begin:.0f} s')
     print(f'{TALLY.passed} passed, {TALLY.failed} failed, '
           f'{TALLY.skipped} skipped')
