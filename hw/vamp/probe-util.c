@@ -17,6 +17,7 @@
 const VampHostPaths vamp_host_paths = {
     .proc = "/proc",
     .mountinfo = "/proc/self/mountinfo",
+    .broker = VAMP_BROKER_SOCKET,
 };
 
 struct VampScratchThread {
