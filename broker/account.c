@@ -25,6 +25,11 @@
 #define PERIOD_MIN_MS   50
 #define PERIOD_MAX_MS   200
 #define PERIOD_VM_MS    2
+/*
+ * Waits this small a part of the time are the scheduler's granularity, as for
+ * the ledger (CONTENDED_PPM): a VM with them has all that it wants.
+ */
+#define WAITED_PPM      20000
 /* A weight that differs by less is not written. */
 #define WRITE_PERCENT   5
 
@@ -52,8 +57,15 @@ static GPtrArray *accounts(Broker *b)
     return all;
 }
 
-/* What a VM used and waited since the last time. */
-static void measure(Vm *vm)
+static void drop_noise(struct vamp_account *a, int64_t dt_ns)
+{
+    if (a->waited_ns * 1000000 < (uint64_t)dt_ns * WAITED_PPM) {
+        a->waited_ns = 0;
+    }
+}
+
+/* What a VM used and waited since the last time, @dt_ns ago. */
+static void measure(Vm *vm, int64_t dt_ns)
 {
     uint64_t ns = vm->process_ns;
 
@@ -62,16 +74,23 @@ static void measure(Vm *vm)
     vm->account.used_ns = ns > vm->process_ns ? ns - vm->process_ns : 0;
     vm->process_ns = MAX(ns, vm->process_ns);
     vm->account.waited_ns = vm_waited(vm);
+    drop_noise(&vm->account, dt_ns);
 }
 
-static void measure_all(Broker *b)
+static void measure_all(Broker *b, int64_t now_ns)
 {
+    int64_t dt_ns = now_ns - b->stepped_ns;
     unsigned i;
 
     for (i = 0; i < b->vms->len; i++) {
-        measure(g_ptr_array_index(b->vms, i));
+        measure(g_ptr_array_index(b->vms, i), dt_ns);
     }
     neighbours_measure(b);
+    for (i = 0; i < b->neighbours->len; i++) {
+        Neighbour *n = g_ptr_array_index(b->neighbours, i);
+
+        drop_noise(&n->account, dt_ns);
+    }
 }
 
 void ledger_join(Vm *vm)
@@ -128,7 +147,7 @@ static void step(Broker *b, int64_t now_ns)
     g_autoptr(GPtrArray) all = accounts(b);
     unsigned i;
 
-    measure_all(b);
+    measure_all(b, now_ns);
     vamp_ledger_step((struct vamp_account *const *)all->pdata, all->len,
                      now_ns - b->stepped_ns, &b->ledger);
     b->stepped_ns = now_ns;
@@ -176,7 +195,7 @@ static void rest(Broker *b)
 /* Counters that were read long ago say nothing of the debt that begins now. */
 static void begin(Broker *b, int64_t now_ns)
 {
-    measure_all(b);
+    measure_all(b, now_ns);
     b->stepped_ns = now_ns;
     b->active = true;
 }
