@@ -17,6 +17,8 @@
 #define SLOW_NS         (1000 * MS)
 /* Groups are looked at again: libvirt moves threads after they began. */
 #define SETTLE_NS       (5000 * MS)
+#define SETTLE_LATER_NS (30000 * MS)
+#define YOUNG_NS        (60000 * MS)
 /* ... and not at once: a QEMU that just began is still being placed. */
 #define SETTLE_FIRST_NS (1000 * MS)
 /* One VM with an interactive vCPU, for the guard. */
@@ -25,6 +27,8 @@
 #define PERIOD_MIN_MS   50
 #define PERIOD_MAX_MS   200
 #define PERIOD_VM_MS    2
+/* A VM that used less than this part of the time is idle. */
+#define IDLE_PART       200
 /*
  * Waits this small a part of the time are the scheduler's granularity, as for
  * the ledger (CONTENDED_PPM): a VM with them has all that it wants.
@@ -70,10 +74,18 @@ static void measure(Vm *vm, int64_t dt_ns)
     uint64_t ns = vm->process_ns;
 
     /* A process that has just died used what it used. */
-    task_process_ns(vm->pid, &ns);
+    task_clock_ns(vm->clock, &ns);
     vm->account.used_ns = ns > vm->process_ns ? ns - vm->process_ns : 0;
     vm->process_ns = MAX(ns, vm->process_ns);
-    vm->account.waited_ns = vm_waited(vm);
+    /*
+     * The kernel adds a wait to a thread's sum when the thread runs at last: of
+     * a VM that hardly ran there is nothing to be read. It is not lost, only
+     * read later. Most VMs of a large host are idle.
+     */
+    vm->account.waited_ns = 0;
+    if (vm->account.used_ns * IDLE_PART >= (uint64_t)dt_ns) {
+        vm->account.waited_ns = vm_waited(vm);
+    }
     drop_noise(&vm->account, dt_ns);
 }
 
@@ -216,7 +228,7 @@ static void peek(Broker *b, Vm *vm, int64_t now_ns)
     if (b->rt_runtime_us < 0) {
         changed = vm_bound(vm, now_ns);
     }
-    if (task_process_ns(vm->pid, &ns) == 0 && ns > vm->process_ns) {
+    if (task_clock_ns(vm->clock, &ns) == 0 && ns > vm->process_ns) {
         changed |= vamp_ledger_peek(&vm->account, ns - vm->process_ns,
                                     now_ns - b->stepped_ns, &b->ledger);
     }
@@ -253,8 +265,12 @@ static void slow(Broker *b, int64_t now_ns)
     for (i = 0; i < b->vms->len; i++) {
         Vm *vm = g_ptr_array_index(b->vms, i);
 
-        if ((!vm->looked_ns && now_ns - vm->since_ns > SETTLE_FIRST_NS) ||
-            (vm->looked_ns && now_ns - vm->looked_ns > SETTLE_NS)) {
+        int64_t age_ns = now_ns - vm->since_ns;
+        int64_t again_ns = age_ns < YOUNG_NS ? SETTLE_NS : SETTLE_LATER_NS;
+
+        if ((!vm->looked_ns && age_ns > SETTLE_FIRST_NS) ||
+            (vm->looked_ns && now_ns - vm->looked_ns > again_ns)) {
+            vm_waited(vm);      /* for the threads that have ended */
             vm_settle(vm);
         }
         if (vm->group && group_weight_look(vm->group->weight) == 0) {

@@ -342,7 +342,7 @@ static void test_version(void)
 
 static void test_uid(void)
 {
-    const char *const args[] = { "--uid", "12345,root", NULL };
+    const char *const args[] = { "--uid", "12345,0", NULL };
     TestVm vm;
 
     broker_start(args);
