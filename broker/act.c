@@ -8,7 +8,6 @@
 
 #include "qemu/osdep.h"
 #include <sched.h>
-#include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "broker/broker.h"
 
@@ -132,61 +131,38 @@ int thread_apply(VmThread *t, ThreadSched want)
     return ret < 0 ? ret : own;
 }
 
-/* The fields of a thread's entry, in their order. False: it makes no sense. */
-static bool parse_entry(const char *key, const char *value, pid_t *pid,
-                        pid_t *tid, uint64_t *start, TaskSched *found,
-                        int *bg_nice)
-{
-    g_auto(GStrv) k = g_strsplit(key, ":", -1);
-    g_auto(GStrv) v = g_strsplit(value, " ", -1);
-    int n_pid, n_tid;
-
-    if (g_strv_length(k) != 3 || g_strv_length(v) != 7 ||
-        qemu_strtoi(k[1], NULL, 10, &n_tid) < 0 || n_tid <= 0 ||
-        qemu_strtou64(k[2], NULL, 10, start) < 0 ||
-        qemu_strtoi(v[0], NULL, 10, &n_pid) < 0 || n_pid <= 0 ||
-        qemu_strtoui(v[1], NULL, 10, &found->policy) < 0 ||
-        qemu_strtoui(v[2], NULL, 10, &found->prio) < 0 ||
-        qemu_strtoi(v[3], NULL, 10, &found->nice) < 0 ||
-        qemu_strtou64(v[4], NULL, 10, &found->flags) < 0 ||
-        qemu_strtou64(v[5], NULL, 10, &found->slice_ns) < 0 ||
-        qemu_strtoi(v[6], NULL, 10, bg_nice) < 0) {
-        return false;
-    }
-    *pid = n_pid;
-    *tid = n_tid;
-    /* Only such threads are ever changed, and only back to such. */
-    return (found->policy == SCHED_OTHER || found->policy == SCHED_BATCH) &&
-           found->prio == 0 && found->nice >= -20 && found->nice <= 19 &&
-           found->flags <= FLAG_RESET_ON_FORK;
-}
-
 bool thread_undo(const BrokerHost *h, const char *key, const char *value)
 {
     TaskSched found, now;
-    uint64_t start;
-    pid_t pid, tid;
-    int bg_nice, ret;
+    ThreadEntry e;
+    int ret;
 
     if (!g_str_has_prefix(key, "thread:")) {
         return false;
     }
-    if (!parse_entry(key, value, &pid, &tid, &start, &found, &bg_nice)) {
+    if (!thread_entry_parse(key, value, &e)) {
         warn_report("the state file's %s makes no sense; it is left out", key);
         return true;
     }
-    if (task_start(pid, tid) != start || task_sched_get(tid, &now) < 0) {
+    found = (TaskSched) {
+        .policy = e.policy,
+        .nice = e.nice,
+        .flags = e.flags,
+        .slice_ns = e.slice_ns,
+    };
+    if (task_start(e.pid, e.tid) != e.start ||
+        task_sched_get(e.tid, &now) < 0) {
         return true;            /* it has ended */
     }
     if (!((now.policy == SCHED_RR && now.flags == FLAG_RESET_ON_FORK &&
            (now.prio == PRIO_VCPU || now.prio == PRIO_IO)) ||
-          (now.policy == found.policy && now.nice == bg_nice &&
+          (now.policy == found.policy && now.nice == e.bg_nice &&
            now.nice != found.nice))) {
         return true;            /* as it was, or somebody else's choice */
     }
-    ret = task_sched_set(tid, &found);
+    ret = task_sched_set(e.tid, &found);
     if (ret < 0 && ret != -ESRCH) {
-        warn_report("cannot put thread %d back: %s", (int)tid, strerror(-ret));
+        warn_report("cannot put thread %d back: %s", e.tid, strerror(-ret));
     }
     return true;
 }

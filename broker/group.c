@@ -443,102 +443,66 @@ char *group_of_one(const BrokerHost *h, pid_t pid, pid_t tid,
     return g_steal_pointer(&path);
 }
 
-/*
- * A path out of a state file: below the hierarchy, whatever the file says.
- * NULL: it is none.
- */
-static char *checked_path(const char *escaped)
+static void undo_weight(BrokerHost *h, const WeightEntry *e)
 {
-    char *path = g_uri_unescape_string(escaped, NULL);
-    g_auto(GStrv) parts = path ? g_strsplit(path, "/", -1) : NULL;
-    unsigned i;
-
-    if (!path || *path != '/' || strchr(path, '\n') ||
-        strlen(path) >= PATH_MAX) {
-        g_free(path);
-        return NULL;
-    }
-    for (i = 0; parts[i]; i++) {
-        if (!strcmp(parts[i], "..") || !strcmp(parts[i], ".")) {
-            g_free(path);
-            return NULL;
-        }
-    }
-    return path;
-}
-
-static void undo_weight(BrokerHost *h, const char *path, const char *value)
-{
-    g_autofree char *dir = vamp_cgroup_dir(h->cg, path, NULL);
+    g_autofree char *dir = vamp_cgroup_dir(h->cg, e->path, NULL);
     g_autofree char *now_text = NULL, *base_text = NULL;
-    uint64_t base, before, after, now;
+    uint64_t now;
     int ret;
 
     if (!dir ||
-        sscanf(value, "%" SCNu64 " %" SCNu64 " %" SCNu64, &base, &before,
-               &after) != 3 ||
         vamp_cgroup_read(dir, h->cg->weight_file, &now_text) < 0 ||
         qemu_strtou64(now_text, NULL, 10, &now) < 0) {
         return;
     }
     /* Neither of ours: it is somebody else's choice. */
-    if (now == base || (now != before && now != after)) {
+    if (now == e->base || (now != e->before && now != e->after)) {
         return;
     }
-    base_text = g_strdup_printf("%" PRIu64, base);
+    base_text = g_strdup_printf("%" PRIu64, e->base);
     ret = vamp_cgroup_write(dir, h->cg->weight_file, base_text);
     if (ret < 0) {
         warn_report("cannot put the weight of %s back to %" PRIu64 ": %s", dir,
-                    base, strerror(-ret));
+                    e->base, strerror(-ret));
     }
 }
 
-static void undo_made(BrokerHost *h, const char *path, const char *value)
+static void undo_made(BrokerHost *h, const GroupEntry *e)
 {
-    g_auto(GStrv) w = g_strsplit(value, " ", -1);
-    g_autofree char *name = g_path_get_basename(path), *want = NULL;
-    g_autofree char *up = path_parent(path), *up_dir = NULL, *dir = NULL;
-    g_autofree char *origin = NULL, *enabled = NULL, *enabled_dir = NULL;
-    int pid;
+    g_autofree char *name = g_path_get_basename(e->path);
+    g_autofree char *up = path_parent(e->path);
+    g_autofree char *up_dir = vamp_cgroup_dir(h->cg, up, NULL);
+    g_autofree char *enabled_dir = NULL, *dir = NULL;
 
-    if (g_strv_length(w) != 4 || qemu_strtoi(w[0], NULL, 10, &pid) < 0) {
+    if (!up_dir) {
         return;
     }
-    want = g_strdup_printf("vamp-%d", pid);
-    origin = checked_path(w[2]);
-    up_dir = vamp_cgroup_dir(h->cg, up, NULL);
-    if (strcmp(name, want) || !origin || !up_dir) {
-        return;
-    }
-    if (strcmp(w[3], "-")) {
-        enabled = checked_path(w[3]);
-        enabled_dir = enabled ? vamp_cgroup_dir(h->cg, enabled, NULL) : NULL;
+    if (e->enabled) {
+        enabled_dir = vamp_cgroup_dir(h->cg, e->enabled, NULL);
     }
     dir = g_strdup_printf("%s/%s", up_dir, name);
-    restore_made(h, path, dir, origin, enabled_dir);
+    restore_made(h, e->path, dir, e->origin, enabled_dir);
 }
 
 bool group_undo(BrokerHost *h, const char *key, const char *value)
 {
-    g_autofree char *path = NULL;
-    const char *rest;
-    bool made;
+    WeightEntry w;
+    GroupEntry g;
 
-    if (strstart(key, "group:", &rest)) {
-        made = true;
-    } else if (strstart(key, "weight:", &rest)) {
-        made = false;
-    } else {
+    if (!g_str_has_prefix(key, "group:") && !g_str_has_prefix(key, "weight:")) {
         return false;
     }
-    path = checked_path(rest);
-    if (!path || !h->cg) {
-        warn_report("the state file's %s makes no sense here; it is left out",
-                    key);
-    } else if (made) {
-        undo_made(h, path, value);
+    if (!h->cg) {
+        warn_report("the state file's %s cannot be undone: %s", key,
+                    h->cg_reason);
+    } else if (weight_entry_parse(key, value, &w)) {
+        undo_weight(h, &w);
+        weight_entry_clear(&w);
+    } else if (group_entry_parse(key, value, &g)) {
+        undo_made(h, &g);
+        group_entry_clear(&g);
     } else {
-        undo_weight(h, path, value);
+        warn_report("the state file's %s makes no sense; it is left out", key);
     }
     return true;
 }

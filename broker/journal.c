@@ -12,11 +12,8 @@
 #include "qemu/error-report.h"
 #include "broker/journal.h"
 
-#define HEAD        "vamp-broker-state 1 "
 /* A file this long, most of it outdated, is written anew. */
 #define COMPACT_MIN (64 * 1024)
-/* A group's path and a little: PATH_MAX, each byte escaped to three. */
-#define LINE_MAX_LEN (3 * PATH_MAX + 512)
 
 struct Journal {
     char *name;
@@ -28,53 +25,6 @@ struct Journal {
     size_t live;                /* of what it would be if written anew */
     GHashTable *lines;          /* key -> value */
 };
-
-static bool line_ok(const char *line)
-{
-    size_t i;
-
-    for (i = 0; line[i]; i++) {
-        if (line[i] < ' ' || line[i] > '~' || i >= LINE_MAX_LEN) {
-            return false;
-        }
-    }
-    return true;
-}
-
-GHashTable *journal_parse(const char *text, const char *boot, unsigned *bad)
-{
-    GHashTable *found = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                              g_free);
-    g_autofree char *head = g_strconcat(HEAD, boot, NULL);
-    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
-    unsigned i;
-
-    *bad = 0;
-    if (!lines[0] || strcmp(lines[0], head)) {
-        *bad = lines[0] && !g_str_has_prefix(lines[0], HEAD);
-        return found;
-    }
-    for (i = 1; lines[i]; i++) {
-        /* What follows the last line's end was being written: no change yet. */
-        bool torn = !lines[i + 1];
-        g_auto(GStrv) w = g_strsplit(lines[i], " ", 3);
-        unsigned n = g_strv_length(w);
-
-        if (torn) {
-            break;
-        }
-        if (!line_ok(lines[i])) {
-            ++*bad;
-        } else if (n == 3 && !strcmp(w[0], "set") && *w[1]) {
-            g_hash_table_replace(found, g_strdup(w[1]), g_strdup(w[2]));
-        } else if (n == 2 && !strcmp(w[0], "del") && *w[1]) {
-            g_hash_table_remove(found, w[1]);
-        } else {
-            ++*bad;
-        }
-    }
-    return found;
-}
 
 static char *boot_id(void)
 {
@@ -284,7 +234,7 @@ Journal *journal_open(const char *name, GHashTable **found, Error **errp)
     }
     j = g_new0(Journal, 1);
     j->name = g_strdup(name);
-    j->head = g_strconcat(HEAD, boot, NULL);
+    j->head = g_strconcat(JOURNAL_HEAD, boot, NULL);
     j->lock_fd = lock_fd;
     j->fd = -1;
     j->lines = journal_parse(text ?: "", boot, &bad);
@@ -298,16 +248,7 @@ Journal *journal_open(const char *name, GHashTable **found, Error **errp)
         journal_close(j);
         return NULL;
     }
-    *found = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-    {
-        GHashTableIter iter;
-        gpointer key, value;
-
-        g_hash_table_iter_init(&iter, j->lines);
-        while (g_hash_table_iter_next(&iter, &key, &value)) {
-            g_hash_table_insert(*found, g_strdup(key), g_strdup(value));
-        }
-    }
+    *found = journal_parse(text ?: "", boot, &bad);
     return j;
 }
 

@@ -15,17 +15,12 @@
 #ifndef BROKER_JOURNAL_H
 #define BROKER_JOURNAL_H
 
+#include "broker/entry.h"
+
 /* Longer files were not written by a broker. */
 #define JOURNAL_SIZE_MAX    (16 * 1024 * 1024)
 
 typedef struct Journal Journal;
-
-/*
- * What the text @text of a state file says: key -> value, both strings. Never
- * NULL. Lines that make no sense are left out and counted in @bad. Empty if it
- * is of another boot than @boot.
- */
-GHashTable *journal_parse(const char *text, const char *boot, unsigned *bad);
 
 /*
  * Takes the state file @name for this process: refuses one that another
