@@ -9,6 +9,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <glib-unix.h>
 #include <grp.h>
 #include <poll.h>
 #include <sys/epoll.h>

@@ -1,5 +1,5 @@
 /*
- * For fuzzing: what hw/vamp takes from qemu/cutils.h. See qemu/osdep.h here.
+ * For fuzzing: what our files take from qemu/cutils.h. See qemu/osdep.h here.
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -9,6 +9,7 @@
 #ifndef VAMP_FUZZ_CUTILS_H
 #define VAMP_FUZZ_CUTILS_H
 
+void pstrcpy(char *buf, int size, const char *str);
 int strstart(const char *str, const char *val, const char **ptr);
 
 #endif
