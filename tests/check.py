@@ -322,6 +322,14 @@ def group_functional():
                     [sys.executable, script])
 
 
+def group_libvirt():
+    """domains of a real libvirtd"""
+    for script in sorted(glob.glob(os.path.join(TOP,
+                                                'tests/libvirt/test_*.py'))):
+        tap_program(f'libvirt: {os.path.basename(script)}',
+                    [sys.executable, script])
+
+
 def group_kernel():
     """KVM with a real kernel, in a host in a box"""
     for script in sorted(glob.glob(os.path.join(TOP, 'tests/kernel/test_*.py'))):
@@ -335,6 +343,7 @@ GROUPS = {
     'scripts': group_scripts,
     'qemu': group_qemu,
     'functional': group_functional,
+    'libvirt': group_libvirt,
     'kernel': group_kernel,
     'upstream': group_upstream,
     'asan': group_asan,
