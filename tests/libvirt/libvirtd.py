@@ -226,11 +226,16 @@ class Libvirtd:
         self._domains.append(domain)
         return domain
 
-    def stop(self):
-        """Ends the daemon; domains first, nobody else could end them."""
+    def destroy_all(self):
+        """Ends all domains."""
         while self._domains:
+            # Some have ended, some have never begun.
             with contextlib.suppress(GuestError):
                 self._domains.pop().destroy()
+
+    def stop(self):
+        """Ends the daemon; domains first, nobody else could end them."""
+        self.destroy_all()
         if self._proc:
             self._proc.terminate()
             try:
@@ -405,10 +410,10 @@ def weight_file(group):
 
 
 def weights():
-    """{group: weight}: of all groups of the cpu controller."""
+    """{group: weight} of the cpu controller, of all that libvirt has made."""
     found = {}
-    for folder, _, _ in os.walk(cpu_hierarchy()):
-        # The root has none, and others may go while we look.
+    for folder, _, _ in os.walk(os.path.join(cpu_hierarchy(), 'machine')):
+        # Some may go while we look.
         with contextlib.suppress(OSError):
             with open(weight_file(folder), encoding='ascii') as f:
                 found[folder] = int(f.read())
