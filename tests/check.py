@@ -322,12 +322,29 @@ def group_functional():
                     [sys.executable, script])
 
 
+def group_libvirt():
+    """domains of a real libvirtd"""
+    for script in sorted(glob.glob(os.path.join(TOP,
+                                                'tests/libvirt/test_*.py'))):
+        tap_program(f'libvirt: {os.path.basename(script)}',
+                    [sys.executable, script])
+
+
+def group_kernel():
+    """KVM with a real kernel, in a host in a box"""
+    for script in sorted(glob.glob(os.path.join(TOP, 'tests/kernel/test_*.py'))):
+        tap_program(f'kernel: {os.path.basename(script)}',
+                    [sys.executable, script])
+
+
 GROUPS = {
     'style': group_style,
     'core': group_core,
     'scripts': group_scripts,
     'qemu': group_qemu,
     'functional': group_functional,
+    'libvirt': group_libvirt,
+    'kernel': group_kernel,
     'upstream': group_upstream,
     'asan': group_asan,
 }
