@@ -58,9 +58,8 @@ def _round(value):
     return value
 
 
-def _responses(scenario, result):
-    """{(VM, thread, number): response in ns} of the measured time."""
-    begin = scenario.warmup_s * 1000000000
+def _responses(result, begin=0):
+    """{(VM, thread, number): response in ns} of events from @begin on."""
     return {key: e['done'] - e['arrival']
             for key, e in result.events.items() if e['arrival'] >= begin}
 
@@ -85,8 +84,9 @@ def _policy(scenario, policy, runs, idle, stock):
     shares = {vm.name: [] for vm in scenario.vms}
     worst = {vm.name: 0.0 for vm in scenario.vms}
     lowest_utilisation = 1.0
+    begin = scenario.warmup_s * 1000000000
     for seed, result in sorted(runs.items()):
-        for key, response in sorted(_responses(scenario, result).items()):
+        for key, response in sorted(_responses(result, begin).items()):
             if key[0] not in vamp:
                 continue
             if key in idle[seed]:
@@ -142,7 +142,7 @@ def figures(scenario, runs):
     interactive VM]}. Returns (entry of bench.json, {policy: ratios}).
     """
     idle = {seed: {k: v for result in results
-                   for k, v in _responses(scenario, result).items()}
+                   for k, v in _responses(result).items()}
             for seed, results in runs['idle'].items()}
     entry, ratios = {}, {}
     alone = [v / 1e6 for seed in sorted(idle)

@@ -49,6 +49,7 @@ class Result:
     hog_cpu          {VM: CPU time of its hogs in the measured time}
     events           {(VM, thread id, number): dict}
     sleeps           of each VM a list with the sleeps of each thread
+    status           lines of the broker's report
     """
 
     def __init__(self, text, path):
@@ -58,20 +59,21 @@ class Result:
         self.hog_cpu = {}
         self.events = {}
         self.sleeps = []
+        self.status = []
         self._ids = {}
         broker = []
         lines = text.splitlines()
         try:
             for line in lines:
-                self._line(line.split(), broker)
+                self._line(line, broker)
         except (ValueError, IndexError, KeyError):
             raise SimError(f'{path} is damaged: {line!r}') from None
         if not lines or lines[-1] != 'end':
             raise SimError(f'{path} is not complete')
         self.broker_cpu = broker[-1] - broker[0]
 
-    def _line(self, words, broker):
-        kind, words = words[0], words[1:]
+    def _line(self, line, broker):
+        kind, *words = line.split()
         if kind == 'vamp-lab':
             self.kernel = words[1]
         elif kind == 'vm':
@@ -96,6 +98,8 @@ class Result:
         elif kind == 'sleep':
             vm, index, a, b = (int(w) for w in words)
             self.sleeps[vm][index].append((a, b))
+        elif kind == 'status':
+            self.status.append(line.partition(' ')[2])
         elif kind != 'end':
             raise ValueError
 

@@ -1,5 +1,5 @@
 /*
- * A model VM: a client of the real broker
+ * A client of the real broker: a model VM's, and PID 1's for its report
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -36,20 +36,33 @@ static void send_message(const struct vamp_bmsg_head *head)
 }
 
 /*
- * Sends and waits for an answer of type @expected. A descriptor that comes
- * with it (the status page) is not looked at: the kernel closes it.
+ * Sends and waits for an answer of type @expected. Returns the descriptor that
+ * came with it, or -1.
  */
-static void ask(const struct vamp_bmsg_head *head, uint32_t expected)
+static int ask(const struct vamp_bmsg_head *head, uint32_t expected)
 {
     _Alignas(uint64_t) char buf[VAMP_BMSG_MAX];
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    struct iovec iov = { buf, sizeof(buf) };
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1,
+        .msg_control = control, .msg_controllen = sizeof(control),
+    };
     const struct vamp_bmsg_head *answer = (void *)buf;
+    const struct cmsghdr *cmsg;
     enum vamp_bmsg_fault fault;
     ssize_t n;
+    int fd = -1;
 
     send_message(head);
-    n = recv(sock, buf, sizeof(buf), 0);
+    n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
     if (n < 0) {
         lab_die("the broker does not answer: %s", strerror(errno));
+    }
+    cmsg = CMSG_FIRSTHDR(&msg);
+    if (cmsg && cmsg->cmsg_level == SOL_SOCKET &&
+        cmsg->cmsg_type == SCM_RIGHTS) {
+        memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
     }
     fault = vamp_bmsg_check(buf, (size_t)n, false);
     if (fault != VAMP_BMSG_FINE) {
@@ -64,6 +77,21 @@ static void ask(const struct vamp_bmsg_head *head, uint32_t expected)
         lab_die("the broker answers with message %u, not %u", answer->type,
                 expected);
     }
+    return fd;
+}
+
+static void open_socket(void)
+{
+    struct sockaddr_un address = {
+        .sun_family = AF_UNIX,
+        .sun_path = LAB_BROKER_SOCKET,
+    };
+
+    sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (sock < 0 ||
+        connect(sock, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        lab_die("%s: %s", LAB_BROKER_SOCKET, strerror(errno));
+    }
 }
 
 static void add_thread(enum vamp_broker_role role, unsigned slot, pid_t tid)
@@ -77,23 +105,16 @@ static void add_thread(enum vamp_broker_role role, unsigned slot, pid_t tid)
 static void broker_attach(const struct lab_plan *plan,
                           const struct lab_vm_plan *vm, const pid_t *tid)
 {
-    struct sockaddr_un address = {
-        .sun_family = AF_UNIX,
-        .sun_path = LAB_BROKER_SOCKET,
-    };
     struct vamp_bmsg_hello hello = {
         .version = VAMP_BROKER_VERSION,
         .ratio = plan->ratio,
     };
 
-    sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (sock < 0 ||
-        connect(sock, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        lab_die("%s: %s", LAB_BROKER_SOCKET, strerror(errno));
-    }
+    open_socket();
     snprintf(hello.name, sizeof(hello.name), "%s", vm->name);
     fill_head(&hello.head, VAMP_BMSG_HELLO);
-    ask(&hello.head, VAMP_BMSG_WELCOME);
+    /* The status page is for vamp-query: not looked at here. */
+    close(ask(&hello.head, VAMP_BMSG_WELCOME));
     add_thread(VAMP_BROKER_IO, 0, gettid());
     for (unsigned i = 0; i < vm->nr_threads; i++) {
         add_thread(VAMP_BROKER_VCPU, i, tid[i]);
@@ -109,3 +130,29 @@ static void broker_apply(unsigned vcpu, enum vamp_class vclass)
 }
 
 const struct vm_actuator vm_actuator_broker = { broker_attach, broker_apply };
+
+void lab_broker_report(void)
+{
+    struct vamp_bmsg_status m = { .format = VAMP_BROKER_JSON };
+    FILE *f;
+    int c, last = '\n';
+
+    open_socket();
+    fill_head(&m.head, VAMP_BMSG_STATUS);
+    f = fdopen(ask(&m.head, VAMP_BMSG_REPORT), "r");
+    if (!f) {
+        lab_die("the broker's report cannot be read: %s", strerror(errno));
+    }
+    rewind(f);
+    while ((c = getc(f)) != EOF) {
+        if (last == '\n') {
+            printf("status ");
+        }
+        putchar(c);
+        last = c;
+    }
+    if (last != '\n') {
+        putchar('\n');
+    }
+    fclose(f);
+}

@@ -10,6 +10,7 @@
  *   thread VM INDEX ID KIND CPU         of each vCPU, in the measured time
  *   event VM INDEX NUMBER ARRIVAL BEGIN DONE CPU RT PHASE
  *   sleep VM INDEX FROM TO              it wanted no CPU
+ *   status TEXT                         a line of the broker's report
  *   end
  *
  * "error: TEXT" in place of any of them: the run is void.
@@ -342,6 +343,9 @@ int main(void)
     atomic_store(&shared->start_ns, start);
     measure(start);
     print_all(start);
+    if (plan.policy == LAB_BROKER_RR) {
+        lab_broker_report();
+    }
     printf("end\n");
     fflush(stdout);
     tcdrain(STDOUT_FILENO);

@@ -163,6 +163,11 @@ uint64_t lab_random_range(struct lab_random *r, struct lab_range range);
 /* Reads the plan at @path, which lab/sim.py has written, or dies. */
 void lab_plan_read(const char *path, struct lab_plan *plan);
 
+/* --- broker.c -------------------------------------------------------------- */
+
+/* Asks the broker for its report and prints it, each line after "status ". */
+void lab_broker_report(void);
+
 /* --- vm.c ------------------------------------------------------------------ */
 
 /* A VM's whole life; called in its own process. */
