@@ -288,7 +288,7 @@ def group_style():
     files = run(['git', 'ls-files', 'core/*.[ch]', 'hw/*.[ch]',
                  'include/*.h', 'accel/*.[ch]', 'ui/*.[ch]', 'audio/*.[ch]',
                  'tests/qtest/*.[ch]', 'tests/unit/*.[ch]',
-                 'broker/*.[ch]'])[1].split()
+                 'broker/*.[ch]', 'lab/*.[ch]'])[1].split()
     # It sees __KERNEL__ in the one file that may have it, and takes the
     # product sign of a comment for a pointer.
     code, output, seconds = run(
@@ -322,12 +322,20 @@ def group_functional():
                     [sys.executable, script])
 
 
+def group_lab():
+    """the simulated host: scenarios, statistics, identical bytes"""
+    for script in sorted(glob.glob(os.path.join(TOP, 'tests/lab/test_*.py'))):
+        tap_program(f'lab: {os.path.basename(script)}',
+                    [sys.executable, script])
+
+
 GROUPS = {
     'style': group_style,
     'core': group_core,
     'scripts': group_scripts,
     'qemu': group_qemu,
     'functional': group_functional,
+    'lab': group_lab,
     'upstream': group_upstream,
     'asan': group_asan,
 }
