@@ -180,6 +180,9 @@ class Host:
                                       stderr=subprocess.PIPE)
             except subprocess.TimeoutExpired as e:
                 raise SimError(f'not done after {e.timeout:.0f} s') from None
+            except OSError as e:
+                raise SimError(f'{self.qemu} cannot be started: '
+                               f'{e.strerror}') from None
             if done.returncode:
                 raise SimError('QEMU: ' + done.stderr.strip())
             text = _read(name('result')).decode('ascii', 'replace')
