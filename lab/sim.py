@@ -120,7 +120,8 @@ class Host:
         self.broker = os.path.join(build, 'bin', 'qemu-vamp-broker')
         for path in (self.qemu, self.init, self.kernel):
             if not path or not os.path.exists(path):
-                raise SimError(f'{path} is missing: run make build, make -C lab')
+                raise SimError(f'{path} is missing: run make build, '
+                               'make -C lab')
         self.version = subprocess.run(
             [qemu, '--version'], check=True, text=True,
             stdout=subprocess.PIPE).stdout.splitlines()[0]

@@ -36,7 +36,7 @@ static void none_apply(unsigned vcpu, enum vamp_class vclass)
 
 const struct vm_actuator vm_actuator_none = { none_attach, none_apply };
 
-/* --- nice ------------------------------------------------------------------ */
+/* --- nice ---------------------------------------------------------------- */
 
 static int nice_step;
 
@@ -58,7 +58,7 @@ static void nice_apply(unsigned vcpu, enum vamp_class vclass)
 
 const struct vm_actuator vm_actuator_nice = { nice_attach, nice_apply };
 
-/* --- cgroup ---------------------------------------------------------------- */
+/* --- cgroup -------------------------------------------------------------- */
 
 static const char *vm_name;
 static uint64_t weight_of[VAMP_CLASS_BACKGROUND + 1];

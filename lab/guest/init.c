@@ -104,7 +104,7 @@ static void check_children(void)
     }
 }
 
-/* --- the host's groups and processes --------------------------------------- */
+/* --- the host's groups and processes ------------------------------------- */
 
 static void make_groups(void)
 {
@@ -198,7 +198,7 @@ static void become_real_time(void)
     }
 }
 
-/* --- samples --------------------------------------------------------------- */
+/* --- samples ------------------------------------------------------------- */
 
 static uint64_t vm_cpu(unsigned i)
 {
@@ -242,7 +242,9 @@ static void note_threads(unsigned end)
 {
     for (unsigned i = 0; i < plan.nr_vms; i++) {
         for (unsigned t = 0; t < plan.vm[i].nr_threads; t++) {
-            thread_cpu[end][i][t] = atomic_load(&shared->vm[i].thread[t].cpu_ns);
+            struct lab_thread_log *log = &shared->vm[i].thread[t];
+
+            thread_cpu[end][i][t] = atomic_load(&log->cpu_ns);
         }
     }
 }
@@ -261,7 +263,7 @@ static void measure(uint64_t start)
     note_threads(1);
 }
 
-/* --- results --------------------------------------------------------------- */
+/* --- results ------------------------------------------------------------- */
 
 static void print_thread(unsigned vm, unsigned t, uint64_t start)
 {

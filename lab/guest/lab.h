@@ -88,7 +88,7 @@ struct lab_plan {
     struct lab_vm_plan vm[LAB_VMS_MAX];
 };
 
-/* --- what a VM notes: memory shared with PID 1, written by one thread ------ */
+/* --- what a VM notes: memory shared with PID 1, written by one thread ---- */
 
 #define LAB_EVENTS_MAX      4096
 /* An event has a wait before it and up to 15 pauses. */
@@ -132,7 +132,7 @@ struct lab_shared {
     struct lab_vm_log vm[LAB_VMS_MAX];
 };
 
-/* --- util.c ---------------------------------------------------------------- */
+/* --- util.c -------------------------------------------------------------- */
 
 /* Prints a line "error: ..." on the results port; powers off. */
 void lab_die(const char *format, ...)
@@ -158,17 +158,17 @@ void lab_random_init(struct lab_random *r, uint64_t seed, unsigned vm,
                      unsigned thread);
 uint64_t lab_random_range(struct lab_random *r, struct lab_range range);
 
-/* --- plan.c ---------------------------------------------------------------- */
+/* --- plan.c -------------------------------------------------------------- */
 
 /* Reads the plan at @path, which lab/sim.py has written, or dies. */
 void lab_plan_read(const char *path, struct lab_plan *plan);
 
-/* --- broker.c -------------------------------------------------------------- */
+/* --- broker.c ------------------------------------------------------------ */
 
 /* Asks the broker for its report and prints it, each line after "status ". */
 void lab_broker_report(void);
 
-/* --- vm.c ------------------------------------------------------------------ */
+/* --- vm.c ---------------------------------------------------------------- */
 
 /* A VM's whole life; called in its own process. */
 void lab_vm_main(const struct lab_plan *plan, unsigned vm,

@@ -20,8 +20,10 @@
 
 #include "vm.h"
 
-/* A user waits for the answer before the next input; 50 ms is a fast typist's
- * shortest time between two keys. */
+/*
+ * A user waits for the answer before the next input; 50 ms is a fast typist's
+ * shortest time between two keys.
+ */
 #define REACTION_NS     (50 * LAB_MS)
 /* How often a hog notes its CPU time: 40 blocks of lab_spin(), about 1 ms. */
 #define HOG_BLOCKS      40
@@ -68,7 +70,7 @@ static void burn(struct lab_thread_log *log, uint64_t begin, uint64_t cpu_ns)
     } while (cpu - begin < cpu_ns);
 }
 
-/* --- hogs ------------------------------------------------------------------ */
+/* --- hogs ---------------------------------------------------------------- */
 
 static void hog(struct vcpu *v)
 {
@@ -90,7 +92,7 @@ static void hog(struct vcpu *v)
     }
 }
 
-/* --- answering input ------------------------------------------------------- */
+/* --- answering input ----------------------------------------------------- */
 
 static bool is_real_time(void)
 {
@@ -203,7 +205,7 @@ static void *vcpu_main(void *opaque)
     return NULL;
 }
 
-/* --- the main thread ------------------------------------------------------- */
+/* --- the main thread ----------------------------------------------------- */
 
 static void cond_init(pthread_cond_t *cond)
 {

@@ -91,10 +91,11 @@ class Claims:
         tap.check(set(figures['share']) == set(figures['dev10s']) ==
                   {'A', 'B'}, str(figures))
         tap.check(abs(sum(figures['share'].values()) - 2) < 0.02, str(figures))
-        tap.check(0.9 < entry['idle']['mean'] < 1.1 and
-                  30 < entry['idle']['response_ms']['mean'] < 80,
+        # 30 to 50 ms of CPU, and up to 4 pauses of 5 ms
+        tap.check(30 < entry['idle']['response_ms']['mean'] < 75,
                   str(entry['idle']))
-        for piece in ('NOT MEASURED', f'2/2 short {self.policy}-1', 'share of each'):
+        for piece in ('NOT MEASURED', f'2/2 short {self.policy}-1',
+                      'share of each'):
             tap.check(piece in output, f'no "{piece}" in:\n{output}')
 
     def identical(self):
