@@ -260,8 +260,8 @@ def plan(scenario, policy, seed, alone=None):
         lines.append(f'vm {vm.name} {vm.id} {vm.weight} {int(vm.vamp)}')
         for i, thread in enumerate(vm.threads):
             if thread == 'hog' and not alone:
-                sleep = [ns((t + scenario.warmup_s) * 1000) if any(vm.sleep_s)
-                         else 0 for t in vm.sleep_s]
+                sleep = [ns((t + scenario.warmup_s) * 1000) if t else 0
+                         for t in vm.sleep_s]
                 lines.append(f'hog {i} {sleep[0]} {sleep[1]}')
             elif thread == 'interactive':
                 numbers = [ns(t) for pair in (vm.event_interval_ms,
