@@ -32,6 +32,9 @@ WINDOW_S = 10
 # figures are of something else.
 MIN_UTILISATION = 0.97
 
+# A VM that wanted less than 0.1 % of a CPU has no share to speak of.
+BUSY = 0.001
+
 # DESIGN.md section 7 and issue 4, for the policy "broker"
 RESPONSE_LIMITS = {
     'one': {'mean': 1.02, 'p95': 1.05, 'p99': 1.10},
@@ -95,11 +98,12 @@ def _policy(scenario, policy, runs, idle, stock):
             else:
                 unmatched += 1
         steps = stats.entitlements(result.samples, result.sleeps, weights)
-        deviations = stats.worst_deviation(steps, WINDOW_S * 1000 // SAMPLE_MS)
+        deviations = stats.worst_deviation(steps, weights,
+                                           WINDOW_S * 1000 // SAMPLE_MS)
         for i, vm in enumerate(scenario.vms):
             worst[vm.name] = max(worst[vm.name], deviations[i])
             fair = sum(fair[i] for _, fair in steps)
-            if fair > 0:
+            if fair > BUSY * result.samples[-1][0]:
                 shares[vm.name].append(sum(used[i] for used, _ in steps) / fair)
         lowest_utilisation = min(lowest_utilisation, stats.utilisation(
             result.samples, result.sleeps, scenario.cpus))
@@ -180,6 +184,9 @@ def verdicts(scenario, entry):
           scenario.deviation_limit_percent)
     claim('background throughput', broker.get('bg_throughput'), MIN_THROUGHPUT,
           at_most=False)
+    if scenario.broker_cpu_limit_percent:
+        claim('broker, % of a CPU', broker.get('broker_cpu_percent'),
+              scenario.broker_cpu_limit_percent)
     claim('events', broker.get('n'), MIN_EVENTS, at_most=False)
     claim('seeds', broker.get('seeds'), MIN_SEEDS, at_most=False)
     return found
@@ -204,10 +211,10 @@ def table(scenario, entry):
     lines = [f'{scenario.name}: {scenario.title}',
              f"  {'policy':<8} {'mean':>6} {'p50':>6} {'p95':>6} {'p99':>6} "
              f"{'max':>6} {'dev10s':>7} {'backgr.':>7} {'events':>6}  "
-             'share of each VM']
+             'share of each VM that was busy']
     for policy, f in entry.items():
-        shares = ' '.join(f'{name} {_cell(share, ".3f")}'
-                          for name, share in f.get('share', {}).items())
+        shares = ' '.join(f'{name} {share:.3f}' for name, share
+                          in f.get('share', {}).items() if share is not None)
         lines.append(
             f'  {policy:<8} ' +
             ' '.join(f"{_cell(f[k], '.2f'):>6}"

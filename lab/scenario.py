@@ -59,7 +59,8 @@ class Scenario:
     measure_s: int = 34
     ratio: int = 3
     response_limits: str = 'none'
-    deviation_limit_percent: float = 2.0
+    deviation_limit_percent: int = 2
+    broker_cpu_limit_percent: int = 0       # 0: none
     vms: list = dataclasses.field(default_factory=list)
 
 
@@ -118,6 +119,7 @@ HOST_KEYS = {
     # Which limits of DESIGN.md section 7 hold for the response
     'response-limits': _choice(one='one', all='all', none='none'),
     'deviation-limit-percent': _number(1, 100),
+    'broker-cpu-limit-percent': _number(1, 100),
 }
 
 VM_KEYS = {

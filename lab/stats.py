@@ -83,11 +83,15 @@ def entitlements(samples, sleeps, weights):
     return steps
 
 
-def worst_deviation(steps, length):
+def worst_deviation(steps, weights, length):
     """
     Of each VM the deviation (percent, >= 0) of its CPU time from its fair CPU
-    time in the worst window of @length steps; a VM that was entitled to
-    nothing has none. The whole is one window if it is shorter.
+    time in the worst window of @length steps. The whole is one window if it is
+    shorter.
+
+    100 % is the fair CPU time, or what the VM would be entitled to if all VMs
+    wanted all, if that is more: of a VM that sleeps nearly the whole window, a
+    late wake-up is no great unfairness.
     """
     worst = [0.0] * len(steps[0][0])
     length = min(length, len(steps))
@@ -96,8 +100,10 @@ def worst_deviation(steps, length):
         for i in range(len(worst)):
             used = sum(step[0][i] for step in window)
             fair = sum(step[1][i] for step in window)
-            if fair > 0:
-                worst[i] = max(worst[i], 100 * abs(used - fair) / fair)
+            whole = max(fair, sum(sum(step[0]) for step in window) *
+                        weights[i] / sum(weights))
+            if whole > 0:
+                worst[i] = max(worst[i], 100 * abs(used - fair) / whole)
     return worst
 
 

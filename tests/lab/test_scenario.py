@@ -152,7 +152,7 @@ def shipped():
         names.add(s.name)
     asked = {'2vms-2cpus', '3vms-2cpus', '4vms-2cpus', '6vms-4cpus',
              'all-interactive', 'short-events', 'runaway', 'idle-and-return',
-             'unequal-weights', 'without-vamp'}
+             'unequal-weights', 'without-vamp', '100vms'}
     tap.check(asked <= names, f'missing: {asked - names}')
 
 

@@ -79,7 +79,7 @@ def deviation_of_equals():
     samples = steady([0.74, 0.62, 0.64], 12)
     steps = stats.entitlements(samples, awake(3), [1, 1, 1])
     tap.check(len(steps) == 120, f'{len(steps)} steps')
-    worst = stats.worst_deviation(steps, 100)
+    worst = stats.worst_deviation(steps, [1] * len(steps[0][0]), 100)
     near(worst[0], 100 * (0.74 * 3 / 2 - 1))
     near(worst[1], 100 * (1 - 0.62 * 3 / 2))
 
@@ -94,7 +94,7 @@ def deviation_window():
             used = [used[0] + (120 if ahead else 80) * MS,
                     used[1] + (80 if ahead else 120) * MS]
         return stats.worst_deviation(
-            stats.entitlements(samples, awake(2), [1, 1]), 100)
+            stats.entitlements(samples, awake(2), [1, 1]), [1, 1], 100)
 
     # Windows of 10 s over whole periods of 1 s: nothing is left over, but
     # for the half period that a window may begin with.
@@ -113,20 +113,32 @@ def deviation_of_sleepers():
                 used[1] + (0 if asleep else 100) * MS]
     nap = [(10 * SECOND, 20 * SECOND)]
     steps = stats.entitlements(samples, [[[], []], [nap, nap]], [1, 1])
-    for value in stats.worst_deviation(steps, 100):
+    for value in stats.worst_deviation(steps, [1] * len(steps[0][0]), 100):
         near(value, 0)
     # The same without the sleep is far from fair.
     steps = stats.entitlements(samples, awake(2), [1, 1])
-    near(stats.worst_deviation(steps, 100)[0], 100)
-    near(stats.worst_deviation(steps, 100)[1], 100)
+    near(stats.worst_deviation(steps, [1] * len(steps[0][0]), 100)[0], 100)
+    near(stats.worst_deviation(steps, [1] * len(steps[0][0]), 100)[1], 100)
 
 
 def deviation_of_weights():
     """Shares by weight have no deviation."""
     steps = stats.entitlements(steady([4 / 7, 8 / 7, 2 / 7], 10), awake(3),
                                [100, 200, 50])
-    for value in stats.worst_deviation(steps, 100):
+    for value in stats.worst_deviation(steps, [100, 200, 50], 100):
         near(value, 0)
+
+
+def deviation_of_a_late_sleeper():
+    """Who wakes for the last 100 ms and gets half of it has lost little."""
+    samples = steady([2, 0], 10)
+    samples[-1][1][0] -= 50 * MS
+    samples[-1][1][1] += 50 * MS
+    nap = [(0, 9900 * MS)]
+    steps = stats.entitlements(samples, [[[], []], [nap, nap]], [1, 1])
+    worst = stats.worst_deviation(steps, [1, 1], 100)
+    # It was entitled to 100 ms, and would be to 10 s.
+    near(worst[1], 0.5)
 
 
 def idle_cpus():
@@ -231,7 +243,10 @@ def not_full():
 def tables():
     """A line a policy, whatever is missing."""
     s = made_up()
+    s.broker_cpu_limit_percent = 1
     entry, _ = report.figures(s, runs(stock=raw(3), broker=raw(1)))
+    found = {v['what']: v['met'] for v in report.verdicts(s, entry)}
+    tap.check(found['broker, % of a CPU'] is True, str(found))
     text = '\n'.join(report.table(s, entry))
     for piece in ('Made up', 'idle', 'stock', '3.00', 'A 1.000', 'broker:',
                   '1 without'):
@@ -274,6 +289,7 @@ if __name__ == '__main__':
         ('deviation: three equal VMs', deviation_of_equals),
         ('deviation: windows', deviation_window),
         ('deviation: a VM that sleeps', deviation_of_sleepers),
+        ('deviation: a VM that wakes late', deviation_of_a_late_sleeper),
         ('deviation: weights', deviation_of_weights),
         ('utilisation', idle_cpus),
         ('figures of a scenario', figures),
