@@ -146,11 +146,9 @@ class Bench:
                 # Without its idle run a seed says nothing.
                 runs[policy] = {seed: r for seed, r in runs[policy].items()
                                 if seed in runs['idle']}
-            try:
-                entry, ratios = report.figures(scenario, runs)
-            except report.ReportError as e:
-                self.note(str(e))
-                continue
+            entry, ratios, notes = report.figures(scenario, runs)
+            for note in notes:
+                self.note(note)
             data['scenarios'][scenario.name] = entry
             data['verdicts'][scenario.name] = report.verdicts(scenario, entry)
             svg = os.path.join(self.args.results, f'bench-{scenario.name}.svg')

@@ -46,8 +46,8 @@ MIN_EVENTS = 300
 MIN_SEEDS = 3
 
 
-class ReportError(Exception):
-    """The results make no sense; the text says why."""
+class _NotFull(Exception):
+    """The host had idle CPUs; the text says how many."""
 
 
 def _round(value):
@@ -108,7 +108,7 @@ def _policy(scenario, policy, runs, idle, stock):
         lowest_utilisation = min(lowest_utilisation, stats.utilisation(
             result.samples, result.sleeps, scenario.cpus))
     if lowest_utilisation < MIN_UTILISATION:
-        raise ReportError(
+        raise _NotFull(
             f'{scenario.name}, {policy}: only {100 * lowest_utilisation:.1f} % '
             f'of the CPU time that was wanted was used (at least '
             f'{100 * MIN_UTILISATION:.0f} % would be valid)')
@@ -143,22 +143,27 @@ def _policy(scenario, policy, runs, idle, stock):
 def figures(scenario, runs):
     """
     @runs: {policy: {seed: Result}}, where "idle" has {seed: [Result of each
-    interactive VM]}. Returns (entry of bench.json, {policy: ratios}).
+    interactive VM]}. Returns (entry of bench.json, {policy: ratios}, [why a
+    policy has no figures]).
     """
     idle = {seed: {k: v for result in results
                    for k, v in _responses(result).items()}
             for seed, results in runs['idle'].items()}
-    entry, ratios = {}, {}
+    entry, ratios, notes = {}, {}, []
     alone = [v / 1e6 for seed in sorted(idle)
              for _, v in sorted(idle[seed].items())]
     ones = stats.distribution([1.0] * len(alone))
     entry['idle'] = dict(ones, seeds=len(idle),
                          response_ms=stats.distribution(alone))
     for policy in POLICIES:
-        if policy != 'idle' and runs.get(policy):
+        if policy == 'idle' or not runs.get(policy):
+            continue
+        try:
             entry[policy], ratios[policy] = _policy(
                 scenario, policy, runs[policy], idle, runs.get('stock'))
-    return _round(entry), ratios
+        except _NotFull as e:
+            notes.append(str(e))
+    return _round(entry), ratios, notes
 
 
 # --- what was promised ------------------------------------------------------
@@ -211,10 +216,11 @@ def table(scenario, entry):
     lines = [f'{scenario.name}: {scenario.title}',
              f"  {'policy':<8} {'mean':>6} {'p50':>6} {'p95':>6} {'p99':>6} "
              f"{'max':>6} {'dev10s':>7} {'backgr.':>7} {'events':>6}  "
-             'share of each VM that was busy']
+             'share of each busy VM (worst deviation)']
     for policy, f in entry.items():
-        shares = ' '.join(f'{name} {share:.3f}' for name, share
-                          in f.get('share', {}).items() if share is not None)
+        shares = ', '.join(f"{name} {share:.3f} ({f['dev10s'][name]:.1f} %)"
+                           for name, share in f.get('share', {}).items()
+                           if share is not None)
         lines.append(
             f'  {policy:<8} ' +
             ' '.join(f"{_cell(f[k], '.2f'):>6}"

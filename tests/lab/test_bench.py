@@ -95,7 +95,7 @@ class Claims:
         tap.check(30 < entry['idle']['response_ms']['mean'] < 75,
                   str(entry['idle']))
         for piece in ('NOT MEASURED', f'2/2 short {self.policy}-1',
-                      'share of each'):
+                      'share of each busy VM'):
             tap.check(piece in output, f'no "{piece}" in:\n{output}')
 
     def identical(self):
