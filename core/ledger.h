@@ -31,13 +31,16 @@
 struct vamp_ledger_config {
     uint32_t ncpu;              /* host CPUs that the accounts share, > 0 */
     uint64_t pay_ns;            /* a debt is to be paid in about this time */
-    uint64_t guard_on_ns;       /* debt per host CPU... */
-    uint64_t guard_off_ns;      /* ... that closes and opens the guard */
     /*
-     * Credit, per host CPU, beyond which an account gets none: what a VM did
-     * not take for so long it did not want.
+     * The promise is a fair share over this time, within some percent. The
+     * guard closes at guard_on_ppm of what is fair in it, and opens at
+     * guard_off_ppm; neither is below guard_min_ns: one answer to a key.
      */
-    uint64_t credit_max_ns;
+    uint64_t window_ns;
+    uint32_t guard_on_ppm;
+    uint32_t guard_off_ppm;
+    uint64_t guard_min_ns;
+    uint64_t forget_ns;         /* so fast goes the credit of who has enough */
     uint32_t share_min_ppm;     /* limits of the share that pays a debt */
     uint32_t share_max_ppm;
 };
@@ -46,14 +49,20 @@ struct vamp_ledger_config {
 struct vamp_account {
     /* The caller's, before each step: of the time since the last step */
     uint64_t used_ns;           /* CPU time it got */
-    uint64_t waited_ns;         /* its threads were runnable, and did not run */
+    /*
+     * Its threads were runnable and did not run. The kernel books a thread's
+     * run delay when the wait is over: one that has not run since the last
+     * step, and is runnable, waited all the time. It is counted now, and taken
+     * off what the kernel books later.
+     */
+    uint64_t waited_ns;
     uint64_t weight;            /* the administrator's, 1..2^20 */
     bool regulated;             /* its weight is ours to move */
 
     /* The result of a step */
     int64_t debt_ns;
     uint64_t entitled_ns;       /* of this step */
-    uint32_t fair_ppm;          /* its fair share of what was used */
+    uint32_t fair_ppm;          /* its fair share of all CPUs, if it wants it */
     /*
      * The weight to give it now, in 1/1024 of the administrator's units (a
      * kernel's scale may be coarse); never 0.
@@ -69,6 +78,7 @@ struct vamp_account {
     /* Private */
     uint64_t want_ns;           /* of this step */
     bool full;                  /* this step gives it all it wants */
+    bool contended;             /* somebody waited in this step */
 };
 
 void vamp_ledger_config_default(struct vamp_ledger_config *cfg, uint32_t ncpu);
@@ -87,6 +97,14 @@ void vamp_ledger_step(struct vamp_account *const *accounts, uint32_t n,
 /* Account @gone is no longer among the @n @accounts. */
 void vamp_ledger_leave(struct vamp_account *const *accounts, uint32_t n,
                        const struct vamp_account *gone);
+
+/*
+ * Between two steps: @a used @used_ns in the @dt_ns since the last one. Closes
+ * the guard in time if that is more than it may borrow; true if it has just
+ * been closed. A longer look at all accounts is what opens it.
+ */
+bool vamp_ledger_peek(struct vamp_account *a, uint64_t used_ns, uint64_t dt_ns,
+                      const struct vamp_ledger_config *cfg);
 
 /*
  * Is there nothing to pay? Then, while nobody borrows, the caller may look

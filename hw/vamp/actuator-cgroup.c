@@ -14,7 +14,7 @@
 #include "qemu/atomic.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
-#include "hw/vamp/cgroup-util.h"
+#include "hw/vamp/cgroup-group.h"
 #include "hw/vamp/probe-util.h"
 
 #define NR_CLASSES      (VAMP_CLASS_BACKGROUND + 1)
@@ -185,7 +185,7 @@ static int open_found(const VampCgroups *cg, const char *dir, uint64_t *weight,
 /* Folder of the group that @tid is in. */
 static char *thread_dir(const VampCgroups *cg, pid_t tid, Error **errp)
 {
-    g_autofree char *path = vamp_cgroup_path(cg, tid, errp);
+    g_autofree char *path = vamp_cgroup_path(cg, 0, tid, errp);
 
     return path ? vamp_cgroup_dir(cg, path, errp) : NULL;
 }
@@ -555,7 +555,7 @@ static void cgroup_describe(VampActuator *act, unsigned vcpu,
     v = &a->vcpu[vcpu];
     out->has_nice = vamp_thread_nice(v->tid, &out->nice, NULL);
     out->has_weight = read_weight(v->fd, &out->weight) == 0;
-    out->cgroup = vamp_cgroup_path(a->cg, v->tid, NULL);
+    out->cgroup = vamp_cgroup_path(a->cg, 0, v->tid, NULL);
 }
 
 static void cgroup_close(VampActuator *act)

@@ -15,7 +15,7 @@
 #include "qapi/error.h"
 #include "qemu/atomic.h"
 #include "qemu/error-report.h"
-#include "hw/vamp/cgroup-util.h"
+#include "qemu/vamp-cgroup.h"
 #include "hw/vamp/probe-util.h"
 
 #define NICE_MIN    (-20)
@@ -159,12 +159,12 @@ static bool nice_matters(const VampHostPaths *paths, const pid_t *tids,
     g_autofree char *main_path = NULL, *main_dir = NULL;
     unsigned i;
 
-    main_path = cg ? vamp_cgroup_path(cg, getpid(), NULL) : NULL;
+    main_path = cg ? vamp_cgroup_path(cg, 0, getpid(), NULL) : NULL;
     main_dir = main_path ? vamp_cgroup_dir(cg, main_path, NULL) : NULL;
     for (i = 0; i < n; i++) {
         g_autofree char *path = NULL, *dir = NULL;
 
-        path = cg ? vamp_cgroup_path(cg, tids[i], NULL) : NULL;
+        path = cg ? vamp_cgroup_path(cg, 0, tids[i], NULL) : NULL;
         dir = path ? vamp_cgroup_dir(cg, path, NULL) : NULL;
         /*
          * A main thread whose group is not visible here is in another one.

@@ -9,7 +9,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/cutils.h"
-#include "hw/vamp/cgroup-util.h"
+#include "hw/vamp/cgroup-group.h"
 
 #define REMOVE_TRIES    6       /* 0.5 + 1 + 2 + 4 + 4 ms between them */
 
@@ -163,12 +163,23 @@ static bool enable_cpu(VampCgroupParent *p, Error **errp)
     return true;
 }
 
+static void parent_free(void *opaque)
+{
+    VampCgroupParent *p = opaque;
+
+    g_free(p->dir);
+    g_free(p);
+}
+
 VampCgroupParent *vamp_cgroup_parent_get(VampCgroups *cg, const char *dir,
                                          Error **errp)
 {
     VampCgroupParent *p;
     unsigned i;
 
+    if (!cg->parents) {
+        cg->parents = g_ptr_array_new_with_free_func(parent_free);
+    }
     for (i = 0; i < cg->parents->len; i++) {
         p = g_ptr_array_index(cg->parents, i);
         if (!strcmp(p->dir, dir)) {

@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include "qapi/error.h"
 #include "qemu/cutils.h"
-#include "hw/vamp/cgroup-util.h"
+#include "qemu/vamp-cgroup.h"
 #include "hw/vamp/cpumap-host.h"
 
 const VampCpuPaths vamp_cpu_paths = {
@@ -134,7 +134,7 @@ bool vamp_cpuset_of(const VampCpuPaths *paths, pid_t tid, VampCpus *cpus,
     g_autoptr(VampCgroups) cg = vamp_cgroups_new(&paths->host, "cpuset", NULL);
     g_autofree char *path = NULL;
 
-    path = cg ? vamp_cgroup_path(cg, tid, NULL) : NULL;
+    path = cg ? vamp_cgroup_path(cg, 0, tid, NULL) : NULL;
     /*
      * In v2 a group without the controller is bound by the nearest one above
      * it that has it.

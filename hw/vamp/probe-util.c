@@ -14,11 +14,6 @@
 #include "qapi/error.h"
 #include "hw/vamp/probe-util.h"
 
-const VampHostPaths vamp_host_paths = {
-    .proc = "/proc",
-    .mountinfo = "/proc/self/mountinfo",
-};
-
 struct VampScratchThread {
     pthread_t thread;
     pid_t tid;

@@ -37,7 +37,7 @@ REASON_FILES = (
     'accel/tcg/vamp-tcg.c', 'accel/tcg/vamp-tcg-stub.c',
     'audio/vamp-sound.c', 'core/cpumap.c', 'core/policy.c',
     'hw/vamp/actuator-cgroup.c', 'hw/vamp/actuator-nice.c',
-    'hw/vamp/cgroup-group.c', 'hw/vamp/cgroup-util.c', 'hw/vamp/cpumap.c',
+    'hw/vamp/cgroup-group.c', 'util/vamp-cgroup.c', 'hw/vamp/cpumap.c',
     'hw/vamp/cpumap-file.c', 'hw/vamp/cpumap-host.c', 'hw/vamp/cpumap-lock.c',
     'hw/vamp/cpumap-pin.c', 'hw/vamp/cpumap-qmp.c', 'hw/vamp/hooks.c',
     'hw/vamp/means.c', 'hw/vamp/phase.c', 'hw/vamp/policy.c', 'hw/vamp/probe-util.c',

@@ -13,7 +13,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/cutils.h"
-#include "hw/vamp/cgroup-util.h"
+#include "qemu/vamp-cgroup.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -109,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     g_assert(cg->version == 1 || cg->version == 2);
-    path = vamp_cgroup_path(cg, getpid(), NULL);
+    path = vamp_cgroup_path(cg, 0, getpid(), NULL);
     if (path) {
         dir = vamp_cgroup_dir(cg, path, NULL);
         if (dir) {

@@ -53,7 +53,7 @@ static void test_real_autogroup(void)
                                    "sched_autogroup_enabled");
     g_autofree char *path = NULL, *dir = NULL, *text = NULL, *name = NULL;
 
-    path = cg ? vamp_cgroup_path(cg, getpid(), NULL) : NULL;
+    path = cg ? vamp_cgroup_path(cg, 0, getpid(), NULL) : NULL;
     dir = path ? vamp_cgroup_dir(cg, path, NULL) : NULL;
     if (!dir || !vamp_cgroup_is_root(cg, dir) || g_strcmp0(on, "1")) {
         g_test_skip("this process is not in the root group, or no autogroup");

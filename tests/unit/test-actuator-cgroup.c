@@ -9,7 +9,7 @@
 #include "qemu/osdep.h"
 #include <sched.h>
 #include "qapi/error.h"
-#include "hw/vamp/cgroup-util.h"
+#include "hw/vamp/cgroup-group.h"
 #include "test-actuator-util.h"
 
 static const VampActuatorClass *const cgroup_class = &vamp_actuator_cgroup;
@@ -122,7 +122,7 @@ static void test_find(const void *opaque)
     mock_thread(&m, getpid(), c->cgroup);
 
     cg = vamp_cgroups_new(&m.paths, "cpu", &err);
-    path = cg ? vamp_cgroup_path(cg, getpid(), &err) : NULL;
+    path = cg ? vamp_cgroup_path(cg, 0, getpid(), &err) : NULL;
     dir = path ? vamp_cgroup_dir(cg, path, &err) : NULL;
     if (c->dir) {
         g_autofree char *want = g_strdup_printf("%s/%s", m.dir, c->dir);

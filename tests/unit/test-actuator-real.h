@@ -9,7 +9,7 @@
 #ifndef TEST_ACTUATOR_REAL_H
 #define TEST_ACTUATOR_REAL_H
 
-#include "hw/vamp/cgroup-util.h"
+#include "hw/vamp/cgroup-group.h"
 #include "test-actuator-util.h"
 
 typedef struct Real {
@@ -40,7 +40,7 @@ static inline bool real_init(Real *r)
 
     memset(r, 0, sizeof(*r));
     r->cg = vamp_cgroups_new(&vamp_host_paths, "cpu", &err);
-    path = r->cg ? vamp_cgroup_path(r->cg, getpid(), &err) : NULL;
+    path = r->cg ? vamp_cgroup_path(r->cg, 0, getpid(), &err) : NULL;
     r->home = path ? vamp_cgroup_dir(r->cg, path, &err) : NULL;
     if (!r->home) {
         goto skip;
@@ -108,7 +108,7 @@ static inline void real_done(Real *r)
 
 static inline char *group_of(Real *r, pid_t tid)
 {
-    g_autofree char *path = vamp_cgroup_path(r->cg, tid, &error_abort);
+    g_autofree char *path = vamp_cgroup_path(r->cg, 0, tid, &error_abort);
 
     return vamp_cgroup_dir(r->cg, path, &error_abort);
 }

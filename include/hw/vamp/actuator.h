@@ -14,17 +14,10 @@
 #define HW_VAMP_ACTUATOR_H
 
 #include "core/policy.h"
+#include "qemu/vamp-cgroup.h"
 
 typedef struct VampActuator VampActuator;
 typedef struct VampActuatorClass VampActuatorClass;
-
-/* Where the kernel's files are. Tests give folders of their own. */
-typedef struct VampHostPaths {
-    const char *proc;       /* "/proc" */
-    const char *mountinfo;  /* "/proc/self/mountinfo": cgroup mounts */
-} VampHostPaths;
-
-extern const VampHostPaths vamp_host_paths;
 
 /*
  * What a vCPU thread has now, for vamp-query. Strings are the caller's to

@@ -9,10 +9,16 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef HW_VAMP_CGROUP_UTIL_H
-#define HW_VAMP_CGROUP_UTIL_H
+#ifndef QEMU_VAMP_CGROUP_H
+#define QEMU_VAMP_CGROUP_H
 
-#include "hw/vamp/actuator.h"
+/* Where the kernel's files are. Tests give folders of their own. */
+typedef struct VampHostPaths {
+    const char *proc;       /* "/proc" */
+    const char *mountinfo;  /* "/proc/self/mountinfo": cgroup mounts */
+} VampHostPaths;
+
+extern const VampHostPaths vamp_host_paths;
 
 /*
  * The hierarchy that has a controller. What is said of weights holds for the
@@ -28,7 +34,7 @@ typedef struct VampCgroups {
     const char *controller;
     char *proc;
     GPtrArray *mounts;          /* CgroupMount, as mounted, the last on top */
-    GPtrArray *parents;         /* VampCgroupParent in use */
+    GPtrArray *parents;         /* cgroup-group.c's, or NULL */
 } VampCgroups;
 
 /*
@@ -40,8 +46,9 @@ VampCgroups *vamp_cgroups_new(const VampHostPaths *paths,
 void vamp_cgroups_free(VampCgroups *cg);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VampCgroups, vamp_cgroups_free)
 
-/* Group of a thread of this process. */
-char *vamp_cgroup_path(const VampCgroups *cg, pid_t tid, Error **errp);
+/* Group of thread @tid of process @pid; @pid 0: of this process. */
+char *vamp_cgroup_path(const VampCgroups *cg, pid_t pid, pid_t tid,
+                       Error **errp);
 /* Folder of group @path. */
 char *vamp_cgroup_dir(const VampCgroups *cg, const char *path, Error **errp);
 
@@ -73,44 +80,4 @@ bool vamp_cgroup_word(const char *text, const char *separators,
 void vamp_cgroup_error(Error **errp, int err, const char *what,
                        const char *dir, const char *file);
 
-/*
- * A group that gets child groups from us: counted, and on cgroup v2 with the
- * cpu controller handed down for as long as we need it.
- */
-typedef struct VampCgroupParent {
-    char *dir;
-    unsigned users;
-    bool enabled_cpu;           /* by us: to be undone */
-} VampCgroupParent;
-
-/*
- * Prepares @dir for child groups. Refuses, with the reason, where that cannot
- * work or would change more than the threads put into them.
- */
-VampCgroupParent *vamp_cgroup_parent_get(VampCgroups *cg, const char *dir,
-                                         Error **errp);
-/* The last user undoes what was prepared; false if that failed. */
-bool vamp_cgroup_parent_put(VampCgroups *cg, VampCgroupParent *parent,
-                            Error **errp);
-
-/*
- * Makes the empty group @name below @parent, with @weight. Returns its folder,
- * or NULL with nothing left behind.
- */
-char *vamp_cgroup_child_new(VampCgroups *cg, VampCgroupParent *parent,
-                            const char *name, uint64_t weight, Error **errp);
-/*
- * Moves the threads that are in @child back to @parent and removes @child.
- * Blocks for some milliseconds if an exiting thread lingers in it.
- */
-bool vamp_cgroup_child_del(VampCgroups *cg, VampCgroupParent *parent,
-                           const char *child, Error **errp);
-
-/* Moves thread @tid into the group @dir. */
-bool vamp_cgroup_move(const VampCgroups *cg, const char *dir, pid_t tid,
-                      Error **errp);
-
-/* Removes the empty groups in @dir that a killed QEMU has left behind. */
-void vamp_cgroup_sweep(const char *dir);
-
-#endif /* HW_VAMP_CGROUP_UTIL_H */
+#endif /* QEMU_VAMP_CGROUP_H */

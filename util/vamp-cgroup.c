@@ -9,7 +9,12 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/cutils.h"
-#include "hw/vamp/cgroup-util.h"
+#include "qemu/vamp-cgroup.h"
+
+const VampHostPaths vamp_host_paths = {
+    .proc = "/proc",
+    .mountinfo = "/proc/self/mountinfo",
+};
 
 typedef struct CgroupMount {
     char *root;                 /* path of the group that is mounted */
@@ -23,14 +28,6 @@ static void mount_free(void *opaque)
     g_free(m->root);
     g_free(m->dir);
     g_free(m);
-}
-
-static void parent_free(void *opaque)
-{
-    VampCgroupParent *p = opaque;
-
-    g_free(p->dir);
-    g_free(p);
 }
 
 bool vamp_cgroup_word(const char *text, const char *separators,
@@ -86,10 +83,13 @@ static const char *find_line(char *text, const char *controller,
     return v2;
 }
 
-static char *thread_path(const char *proc, const char *controller, pid_t tid,
-                         unsigned *version, Error **errp)
+static char *thread_path(const char *proc, const char *controller, pid_t pid,
+                         pid_t tid, unsigned *version, Error **errp)
 {
-    g_autofree char *dir = g_strdup_printf("%s/self/task/%d", proc, (int)tid);
+    g_autofree char *process = pid ? g_strdup_printf("%d", (int)pid)
+                                   : g_strdup("self");
+    g_autofree char *dir = g_strdup_printf("%s/%s/task/%d", proc, process,
+                                           (int)tid);
     g_autofree char *text = NULL;
     const char *path;
     int ret = vamp_cgroup_read(dir, "cgroup", &text);
@@ -149,9 +149,8 @@ VampCgroups *vamp_cgroups_new(const VampHostPaths *paths,
     cg->proc = g_strdup(paths->proc);
     cg->controller = controller;
     cg->mounts = g_ptr_array_new_with_free_func(mount_free);
-    cg->parents = g_ptr_array_new_with_free_func(parent_free);
 
-    path = thread_path(cg->proc, controller, getpid(), &cg->version, errp);
+    path = thread_path(cg->proc, controller, 0, getpid(), &cg->version, errp);
     if (!path) {
         return NULL;
     }
@@ -187,17 +186,20 @@ void vamp_cgroups_free(VampCgroups *cg)
     if (!cg) {
         return;
     }
-    g_ptr_array_unref(cg->parents);
+    if (cg->parents) {
+        g_ptr_array_unref(cg->parents);
+    }
     g_ptr_array_unref(cg->mounts);
     g_free(cg->proc);
     g_free(cg);
 }
 
-char *vamp_cgroup_path(const VampCgroups *cg, pid_t tid, Error **errp)
+char *vamp_cgroup_path(const VampCgroups *cg, pid_t pid, pid_t tid,
+                       Error **errp)
 {
     unsigned version;
 
-    return thread_path(cg->proc, cg->controller, tid, &version, errp);
+    return thread_path(cg->proc, cg->controller, pid, tid, &version, errp);
 }
 
 /* What lies above our cgroup namespace is shown as "/..", "/../x" and so on. */

@@ -1,0 +1,296 @@
+/*
+ * The ledger's clock: measuring, stepping, paying
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "broker/broker.h"
+
+#define MS 1000000ll
+
+/* With nobody in a phase and nothing owed: only to see what has changed. */
+#define SLOW_NS         (1000 * MS)
+/* Groups are looked at again: libvirt moves threads after they began. */
+#define SETTLE_NS       (5000 * MS)
+/* ... and not at once: a QEMU that just began is still being placed. */
+#define SETTLE_FIRST_NS (1000 * MS)
+/* One VM with an interactive vCPU, for the guard. */
+#define PEEK_NS         (15 * MS)
+/* As measured in scheduling.md; 2 ms a VM keep 100 VMs below 1 % of a CPU. */
+#define PERIOD_MIN_MS   50
+#define PERIOD_MAX_MS   200
+#define PERIOD_VM_MS    2
+/* A weight that differs by less is not written. */
+#define WRITE_PERCENT   5
+
+unsigned ledger_period_ms(const Broker *b)
+{
+    if (b->opt.period_ms) {
+        return b->opt.period_ms;
+    }
+    return MIN(MAX(PERIOD_VM_MS * b->vms->len, PERIOD_MIN_MS), PERIOD_MAX_MS);
+}
+
+static GPtrArray *accounts(Broker *b)
+{
+    GPtrArray *all = g_ptr_array_sized_new(b->vms->len + b->neighbours->len);
+    unsigned i;
+
+    for (i = 0; i < b->vms->len; i++) {
+        g_ptr_array_add(all, &((Vm *)g_ptr_array_index(b->vms, i))->account);
+    }
+    for (i = 0; i < b->neighbours->len; i++) {
+        Neighbour *n = g_ptr_array_index(b->neighbours, i);
+
+        g_ptr_array_add(all, &n->account);
+    }
+    return all;
+}
+
+/* What a VM used and waited since the last time. */
+static void measure(Vm *vm)
+{
+    uint64_t ns = vm->process_ns;
+
+    /* A process that has just died used what it used. */
+    task_process_ns(vm->pid, &ns);
+    vm->account.used_ns = ns > vm->process_ns ? ns - vm->process_ns : 0;
+    vm->process_ns = MAX(ns, vm->process_ns);
+    vm->account.waited_ns = vm_waited(vm);
+}
+
+static void measure_all(Broker *b)
+{
+    unsigned i;
+
+    for (i = 0; i < b->vms->len; i++) {
+        measure(g_ptr_array_index(b->vms, i));
+    }
+    neighbours_measure(b);
+}
+
+void ledger_join(Vm *vm)
+{
+    uint64_t weight = vm->b->host.cg && vm->b->host.cg->version == 2 ? 100
+                                                                     : 1024;
+
+    vamp_account_init(&vm->account, weight, false);
+}
+
+void ledger_leave(Vm *vm)
+{
+    g_autoptr(GPtrArray) all = accounts(vm->b);
+
+    vamp_ledger_leave((struct vamp_account *const *)all->pdata, all->len,
+                      &vm->account);
+}
+
+static void pay(Vm *vm)
+{
+    BrokerHost *h = &vm->b->host;
+    GroupWeight *w = vm->group ? vm->group->weight : NULL;
+    uint64_t want, diff;
+    int ret;
+
+    if (!w) {
+        return;
+    }
+    want = vm->account.weight_1024 / 1024;
+    want = MIN(MAX(want, h->cg->weight_min), h->cg->weight_max);
+    diff = want > w->last ? want - w->last : w->last - want;
+    if (diff * 100 <= w->last * WRITE_PERCENT &&
+        (want != w->base || !diff)) {
+        return;
+    }
+    ret = group_weight_set(h, w, want);
+    if (ret == -EAGAIN) {
+        vm->account.weight = w->base;
+    } else if (ret < 0) {
+        vm->faults++;
+        vm->account.regulated = false;
+        vm->group_reason = vm->group_reason ?:
+            g_strdup_printf("the weight of %s cannot be written: %s",
+                            vm->group->path, strerror(-ret));
+        /* Looked at anew, when it may have changed. */
+        if (ret == -ENODEV) {
+            vm->looked_ns = 0;
+        }
+    }
+}
+
+static void step(Broker *b, int64_t now_ns)
+{
+    g_autoptr(GPtrArray) all = accounts(b);
+    unsigned i;
+
+    measure_all(b);
+    vamp_ledger_step((struct vamp_account *const *)all->pdata, all->len,
+                     now_ns - b->stepped_ns, &b->ledger);
+    b->stepped_ns = now_ns;
+    b->steps++;
+    for (i = 0; i < b->vms->len; i++) {
+        Vm *vm = g_ptr_array_index(b->vms, i);
+
+        vm_calm(vm);
+        pay(vm);
+        vm_apply(vm);
+    }
+}
+
+static bool anybody_borrows(const Broker *b)
+{
+    unsigned i;
+
+    for (i = 0; i < b->vms->len; i++) {
+        const Vm *vm = g_ptr_array_index(b->vms, i);
+
+        if (vm->interactive || vm->io_boost) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Nothing is owed: everybody has the administrator's weight. */
+static void rest(Broker *b)
+{
+    unsigned i;
+
+    b->active = false;
+    for (i = 0; i < b->vms->len; i++) {
+        Vm *vm = g_ptr_array_index(b->vms, i);
+
+        if (vm->group && vm->group->weight->last != vm->group->weight->base) {
+            group_weight_set(&b->host, vm->group->weight,
+                             vm->group->weight->base);
+        }
+        vm_update_state(vm);
+    }
+}
+
+/* Counters that were read long ago say nothing of the debt that begins now. */
+static void begin(Broker *b, int64_t now_ns)
+{
+    measure_all(b);
+    b->stepped_ns = now_ns;
+    b->active = true;
+}
+
+void ledger_wake(Broker *b)
+{
+    if (!b->active) {
+        begin(b, loop_now());
+    }
+}
+
+static void peek(Broker *b, Vm *vm, int64_t now_ns)
+{
+    uint64_t ns = vm->process_ns;
+    bool changed = false;
+
+    vm->peeked_ns = now_ns;
+    if (b->rt_runtime_us < 0) {
+        changed = vm_bound(vm, now_ns);
+    }
+    if (task_process_ns(vm->pid, &ns) == 0 && ns > vm->process_ns) {
+        changed |= vamp_ledger_peek(&vm->account, ns - vm->process_ns,
+                                    now_ns - b->stepped_ns, &b->ledger);
+    }
+    if (changed) {
+        vm_apply(vm);
+    }
+}
+
+static int64_t read_number(const char *name, int64_t otherwise)
+{
+    g_autofree char *text = NULL;
+    int64_t n;
+
+    if (!g_file_get_contents(name, &text, NULL, NULL) ||
+        qemu_strtoi64(g_strchomp(text), NULL, 10, &n) < 0) {
+        return otherwise;
+    }
+    return n;
+}
+
+/* What only changes now and then. */
+static void slow(Broker *b, int64_t now_ns)
+{
+    unsigned i;
+
+    b->rt_runtime_us = read_number("/proc/sys/kernel/sched_rt_runtime_us",
+                                   -1);
+    b->rt_period_us = read_number("/proc/sys/kernel/sched_rt_period_us",
+                                  1000000);
+    if (b->cpus != task_cpus()) {
+        b->cpus = task_cpus();
+        vamp_ledger_config_default(&b->ledger, b->cpus);
+    }
+    for (i = 0; i < b->vms->len; i++) {
+        Vm *vm = g_ptr_array_index(b->vms, i);
+
+        if ((!vm->looked_ns && now_ns - vm->since_ns > SETTLE_FIRST_NS) ||
+            (vm->looked_ns && now_ns - vm->looked_ns > SETTLE_NS)) {
+            vm_settle(vm);
+        }
+        if (vm->group && group_weight_look(vm->group->weight) == 0) {
+            vm->account.weight = vm->group->weight->base;
+        }
+    }
+    neighbours_scan(b);
+    conns_slow(b, now_ns);
+    report_metrics_file(b, now_ns);
+}
+
+int64_t ledger_run(Broker *b, int64_t now_ns)
+{
+    g_autoptr(GPtrArray) all = NULL;
+    int64_t next = now_ns + SLOW_NS, period_ns = ledger_period_ms(b) * MS;
+    bool borrows;
+    unsigned i;
+
+    if (now_ns >= b->slow_ns) {
+        slow(b, now_ns);
+        b->slow_ns = now_ns + SLOW_NS;
+    }
+    next = MIN(next, b->slow_ns);
+    if (!b->active) {
+        return next;
+    }
+
+    /* Who borrows has been given the CPU already: now its books. */
+    for (i = 0; i < b->vms->len; i++) {
+        Vm *vm = g_ptr_array_index(b->vms, i);
+
+        if (!vm->looked_ns && (vm->interactive || vm->background)) {
+            vm_settle(vm);
+        }
+    }
+    if (now_ns >= b->stepped_ns + period_ns) {
+        step(b, now_ns);
+        borrows = anybody_borrows(b);
+        all = accounts(b);
+        if (!borrows &&
+            vamp_ledger_settled((const struct vamp_account *const *)all->pdata,
+                                all->len, &b->ledger)) {
+            rest(b);
+            return next;
+        }
+    }
+    for (i = 0; i < b->vms->len; i++) {
+        Vm *vm = g_ptr_array_index(b->vms, i);
+
+        if (vm->interactive) {
+            if (now_ns >= vm->peeked_ns + PEEK_NS) {
+                peek(b, vm, now_ns);
+            }
+            next = MIN(next, vm->peeked_ns + PEEK_NS);
+        }
+    }
+    return MIN(next, b->stepped_ns + period_ns);
+}

@@ -1,0 +1,239 @@
+/*
+ * qemu-vamp-broker: what its parts share
+ *
+ * One thread, one loop: nothing here is locked. Times are CLOCK_MONOTONIC in
+ * nanoseconds.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include "broker/group.h"
+#include "broker/loop.h"
+#include "broker/task.h"
+#include "core/brokermsg.h"
+#include "core/ledger.h"
+#include "core/policy.h"
+
+/*
+ * Of SCHED_RR. IO threads stand above the vCPUs that wait for them, and the
+ * broker above both, so that no VM can keep it from taking the class back.
+ */
+#define PRIO_VCPU           1
+#define PRIO_IO             2
+#define PRIO_BROKER         3
+
+/* vhost workers of one VM: one a queue and device. */
+#define VHOST_MAX           64
+
+typedef struct Broker Broker;
+typedef struct Vm Vm;
+
+typedef enum ThreadSched {
+    THREAD_FOUND,               /* as it was before us */
+    THREAD_RR,
+    THREAD_BACKGROUND,          /* by nice value or its group's weight */
+    THREAD_INTERACTIVE,         /* by its group's weight, without RR */
+} ThreadSched;
+
+typedef struct VmThread {
+    Vm *vm;
+    pid_t tid;
+    uint64_t start;
+    uint32_t role;              /* enum vamp_broker_role */
+    uint32_t slot;
+    bool vhost;                 /* found by us, not registered */
+    bool foreign;               /* somebody else schedules it: left alone */
+    enum vamp_class vclass;
+    ThreadSched now;
+    TaskSched found;
+    TaskSched last;             /* what we set */
+    int fd;                     /* task_times() */
+    GroupWeight *own;           /* of the group that it has alone, or NULL */
+    uint64_t waited_ns;         /* at the last step */
+    int err;                    /* > 0: errno of the last change */
+    unsigned page_index;        /* UINT_MAX: not in the page */
+    char *key;                  /* in the journal, or NULL */
+    /* Own bound of real-time class, where the kernel has none */
+    int64_t window_ns;          /* begin */
+    uint64_t window_ran_ns;
+    int64_t rest_until_ns;
+} VmThread;
+
+/* A registered QEMU. */
+struct Vm {
+    Broker *b;
+    pid_t pid;
+    uid_t uid;
+    uint64_t start;
+    char name[VAMP_BROKER_NAME_LEN];
+    uint32_t ratio;
+    int64_t since_ns;
+
+    GHashTable *slots;          /* role and slot -> VmThread */
+    GPtrArray *threads;         /* all VmThread, vhost ones too */
+    unsigned interactive;       /* vCPUs of that class */
+    unsigned background;
+    bool io_boost;
+    bool rr_refused;
+    int64_t refused_ns;         /* when */
+    int refused_err;            /* errno */
+    bool own_bound;             /* a vCPU rests: our bound, not the ledger's */
+
+    VmGroup *group;
+    int64_t looked_ns;          /* at its groups; 0: to be done */
+    char *group_reason;         /* why there is none */
+    struct vamp_account account;
+    uint64_t process_ns;        /* at the last step */
+    int64_t peeked_ns;
+
+    enum vamp_broker_state state;
+    char reason[VAMP_BROKER_TEXT_LEN];
+    uint64_t boosts;
+    uint64_t faults;
+
+    struct vamp_broker_page *page;
+    size_t page_size;
+    int page_fd;
+    GArray *page_free;          /* unsigned: entries to be used again */
+};
+
+/* A group beside a VM's that is no VM of ours: counted, not touched. */
+typedef struct Neighbour {
+    char *path;
+    char *dir;
+    struct vamp_account account;
+    uint64_t used_total_ns;
+    uint64_t waited_total_ns;
+    bool seen;
+} Neighbour;
+
+typedef struct BrokerOptions {
+    char *socket;
+    unsigned mode;
+    char *group;
+    char *state_file;
+    char *metrics_file;
+    unsigned metrics_s;
+    unsigned period_ms;         /* 0: by the number of VMs */
+    bool dry_run;
+    bool sandbox;
+    GArray *uids;               /* uid_t that may register, or NULL: all */
+} BrokerOptions;
+
+struct Broker {
+    BrokerOptions opt;
+    BrokerHost host;
+    Loop *loop;
+    GPtrArray *vms;
+    GPtrArray *neighbours;
+    struct vamp_ledger_config ledger;
+    unsigned cpus;
+    int64_t rt_runtime_us;      /* kernel.sched_rt_runtime_us; -1: no bound */
+    int64_t rt_period_us;
+    bool active;                /* somebody borrows or owes */
+    int64_t stepped_ns;         /* time of the last step */
+    int64_t slow_ns;            /* of the next slow look */
+    int64_t metrics_ns;         /* of the next --metrics-file */
+    LoopSource *listener;
+    int64_t begun_ns;
+    uint64_t steps;
+    uint64_t messages;
+    uint64_t dropped;           /* connections that we ended */
+    unsigned clients;
+};
+
+/* --- vm.c: one VM and its threads ------------------------------------------*/
+
+/* The process behind @pid has said HELLO. NULL with the reason. */
+Vm *vm_new(Broker *b, pid_t pid, uid_t uid, const struct vamp_bmsg_hello *m,
+           Error **errp);
+/* Puts everything back. */
+void vm_free(Vm *vm);
+
+/* 0 or -errno with the reason. */
+int vm_thread_add(Vm *vm, const struct vamp_bmsg_thread *m, Error **errp);
+int vm_thread_del(Vm *vm, const struct vamp_bmsg_thread *m, Error **errp);
+void vm_set_ratio(Vm *vm, uint32_t ratio);
+/* -ENOENT: there is no such vCPU. */
+int vm_set_class(Vm *vm, uint32_t slot, enum vamp_class vclass);
+
+/* Brings all threads to what class, guard and bound say. */
+void vm_apply(Vm *vm);
+/* Looks for the VM's group and for what became of its threads. */
+void vm_settle(Vm *vm);
+/* IO threads back, once no vCPU is interactive. */
+void vm_calm(Vm *vm);
+/* Forgets threads that have ended; sums up how long the others waited. */
+uint64_t vm_waited(Vm *vm);
+/* Our own bound of real-time class. Returns true if something changed. */
+bool vm_bound(Vm *vm, int64_t now_ns);
+void vm_update_state(Vm *vm);
+
+/* --- act.c: changing one thread --------------------------------------------*/
+
+/*
+ * Makes @t what it is to be now. The thread is the process's own, proved anew
+ * each time. 0 or -errno; -ESRCH: it has ended.
+ */
+int thread_apply(VmThread *t, ThreadSched want);
+/* Undoes a journal's entry, if it is of a thread. */
+bool thread_undo(const BrokerHost *h, const char *key, const char *value);
+/* Notes in the journal what was found, before the first change. */
+int thread_note(VmThread *t);
+
+/* --- page.c: the status page ------------------------------------------------*/
+
+bool page_new(Vm *vm, Error **errp);
+void page_free(Vm *vm);
+void page_thread(VmThread *t);
+void page_vm(Vm *vm);
+
+/* --- account.c: the ledger's clock -----------------------------------------*/
+
+/* A vCPU became interactive: step until all is paid. */
+void ledger_wake(Broker *b);
+/* Does what is due; returns when to call again (CLOCK_MONOTONIC ns). */
+int64_t ledger_run(Broker *b, int64_t now_ns);
+/* The account of @vm comes; it goes, and leaves its debt to the others. */
+void ledger_join(Vm *vm);
+void ledger_leave(Vm *vm);
+unsigned ledger_period_ms(const Broker *b);
+
+/* --- neighbour.c: groups that are no VM of ours ----------------------------*/
+
+void neighbours_scan(Broker *b);
+void neighbours_measure(Broker *b);
+void neighbour_free(gpointer opaque);
+
+/* --- conn.c: sockets and the conversation ----------------------------------*/
+
+bool listen_begin(Broker *b, Error **errp);
+void listen_end(Broker *b);
+void conns_slow(Broker *b, int64_t now_ns);
+
+/* --- report.c: --status and --metrics --------------------------------------*/
+
+/* What @uid may see. 0: everything. To be freed. */
+GString *report_json(Broker *b, uid_t uid);
+GString *report_metrics(Broker *b, uid_t uid);
+/* Rewrites --metrics-file when it is time. */
+void report_metrics_file(Broker *b, int64_t now_ns);
+
+/* --- client.c --------------------------------------------------------------*/
+
+/* Prints what the broker at @socket answers; an exit code. */
+int client_status(const char *socket_name, bool json);
+int client_metrics(const char *socket_name);
+
+/* --- privilege.c -----------------------------------------------------------*/
+
+/* Only what is needed remains; a message for what could not be done. */
+void privilege_real_time(void);
+bool privilege_drop(bool sandbox, Error **errp);
+
+#endif /* BROKER_BROKER_H */
