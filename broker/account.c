@@ -17,6 +17,8 @@
 #define SLOW_NS         (1000 * MS)
 /* Groups are looked at again: libvirt moves threads after they began. */
 #define SETTLE_NS       (5000 * MS)
+#define SETTLE_LATER_NS (30000 * MS)
+#define YOUNG_NS        (60000 * MS)
 /* ... and not at once: a QEMU that just began is still being placed. */
 #define SETTLE_FIRST_NS (1000 * MS)
 /* One VM with an interactive vCPU, for the guard. */
@@ -25,6 +27,13 @@
 #define PERIOD_MIN_MS   50
 #define PERIOD_MAX_MS   200
 #define PERIOD_VM_MS    2
+/* A VM that used less than this part of the time is idle. */
+#define IDLE_PART       200
+/*
+ * Waits this small a part of the time are the scheduler's granularity, as for
+ * the ledger (CONTENDED_PPM): a VM with them has all that it wants.
+ */
+#define WAITED_PPM      20000
 /* A weight that differs by less is not written. */
 #define WRITE_PERCENT   5
 
@@ -52,26 +61,48 @@ static GPtrArray *accounts(Broker *b)
     return all;
 }
 
-/* What a VM used and waited since the last time. */
-static void measure(Vm *vm)
+static void drop_noise(struct vamp_account *a, int64_t dt_ns)
+{
+    if (a->waited_ns * 1000000 < (uint64_t)dt_ns * WAITED_PPM) {
+        a->waited_ns = 0;
+    }
+}
+
+/* What a VM used and waited since the last time, @dt_ns ago. */
+static void measure(Vm *vm, int64_t dt_ns)
 {
     uint64_t ns = vm->process_ns;
 
     /* A process that has just died used what it used. */
-    task_process_ns(vm->pid, &ns);
+    task_clock_ns(vm->clock, &ns);
     vm->account.used_ns = ns > vm->process_ns ? ns - vm->process_ns : 0;
     vm->process_ns = MAX(ns, vm->process_ns);
-    vm->account.waited_ns = vm_waited(vm);
+    /*
+     * The kernel adds a wait to a thread's sum when the thread runs at last: of
+     * a VM that hardly ran there is nothing to be read. It is not lost, only
+     * read later. Most VMs of a large host are idle.
+     */
+    vm->account.waited_ns = 0;
+    if (vm->account.used_ns * IDLE_PART >= (uint64_t)dt_ns) {
+        vm->account.waited_ns = vm_waited(vm);
+    }
+    drop_noise(&vm->account, dt_ns);
 }
 
-static void measure_all(Broker *b)
+static void measure_all(Broker *b, int64_t now_ns)
 {
+    int64_t dt_ns = now_ns - b->stepped_ns;
     unsigned i;
 
     for (i = 0; i < b->vms->len; i++) {
-        measure(g_ptr_array_index(b->vms, i));
+        measure(g_ptr_array_index(b->vms, i), dt_ns);
     }
     neighbours_measure(b);
+    for (i = 0; i < b->neighbours->len; i++) {
+        Neighbour *n = g_ptr_array_index(b->neighbours, i);
+
+        drop_noise(&n->account, dt_ns);
+    }
 }
 
 void ledger_join(Vm *vm)
@@ -128,7 +159,7 @@ static void step(Broker *b, int64_t now_ns)
     g_autoptr(GPtrArray) all = accounts(b);
     unsigned i;
 
-    measure_all(b);
+    measure_all(b, now_ns);
     vamp_ledger_step((struct vamp_account *const *)all->pdata, all->len,
                      now_ns - b->stepped_ns, &b->ledger);
     b->stepped_ns = now_ns;
@@ -176,7 +207,7 @@ static void rest(Broker *b)
 /* Counters that were read long ago say nothing of the debt that begins now. */
 static void begin(Broker *b, int64_t now_ns)
 {
-    measure_all(b);
+    measure_all(b, now_ns);
     b->stepped_ns = now_ns;
     b->active = true;
 }
@@ -197,7 +228,7 @@ static void peek(Broker *b, Vm *vm, int64_t now_ns)
     if (b->rt_runtime_us < 0) {
         changed = vm_bound(vm, now_ns);
     }
-    if (task_process_ns(vm->pid, &ns) == 0 && ns > vm->process_ns) {
+    if (task_clock_ns(vm->clock, &ns) == 0 && ns > vm->process_ns) {
         changed |= vamp_ledger_peek(&vm->account, ns - vm->process_ns,
                                     now_ns - b->stepped_ns, &b->ledger);
     }
@@ -234,8 +265,12 @@ static void slow(Broker *b, int64_t now_ns)
     for (i = 0; i < b->vms->len; i++) {
         Vm *vm = g_ptr_array_index(b->vms, i);
 
-        if ((!vm->looked_ns && now_ns - vm->since_ns > SETTLE_FIRST_NS) ||
-            (vm->looked_ns && now_ns - vm->looked_ns > SETTLE_NS)) {
+        int64_t age_ns = now_ns - vm->since_ns;
+        int64_t again_ns = age_ns < YOUNG_NS ? SETTLE_NS : SETTLE_LATER_NS;
+
+        if ((!vm->looked_ns && age_ns > SETTLE_FIRST_NS) ||
+            (vm->looked_ns && now_ns - vm->looked_ns > again_ns)) {
+            vm_waited(vm);      /* for the threads that have ended */
             vm_settle(vm);
         }
         if (vm->group && group_weight_look(vm->group->weight) == 0) {

@@ -88,6 +88,7 @@ struct Vm {
     int64_t looked_ns;          /* at its groups; 0: to be done */
     char *group_reason;         /* why there is none */
     struct vamp_account account;
+    clockid_t clock;
     uint64_t process_ns;        /* at the last step */
     int64_t peeked_ns;
 
@@ -164,7 +165,7 @@ int vm_set_class(Vm *vm, uint32_t slot, enum vamp_class vclass);
 
 /* Brings all threads to what class, guard and bound say. */
 void vm_apply(Vm *vm);
-/* Looks for the VM's group and for what became of its threads. */
+/* Looks for the VM's group, its vCPUs' groups and its vhost workers. */
 void vm_settle(Vm *vm);
 /* IO threads back, once no vCPU is interactive. */
 void vm_calm(Vm *vm);

@@ -76,12 +76,14 @@ static void sum_processes(const char *dir, uint64_t *used_ns,
     pids = g_strsplit(text, "\n", PROCESSES_MAX + 1);
     for (i = 0; pids[i] && i < PROCESSES_MAX; i++) {
         Sum s = { 0 };
+        clockid_t clock;
         uint64_t ns;
 
         if (qemu_strtoi(pids[i], NULL, 10, &s.pid) < 0) {
             continue;
         }
-        if (used_ns && task_process_ns(s.pid, &ns) == 0) {
+        if (used_ns && task_clock(s.pid, &clock) == 0 &&
+            task_clock_ns(clock, &ns) == 0) {
             *used_ns += ns;
         }
         if (waited_ns) {

@@ -128,15 +128,15 @@ uint64_t task_start(pid_t pid, pid_t tid)
     return start ?: 1;
 }
 
-int task_process_ns(pid_t pid, uint64_t *ns)
+int task_clock(pid_t pid, clockid_t *clock)
+{
+    return -clock_getcpuclockid(pid, clock);
+}
+
+int task_clock_ns(clockid_t clock, uint64_t *ns)
 {
     struct timespec ts;
-    clockid_t clock;
-    int ret = clock_getcpuclockid(pid, &clock);
 
-    if (ret) {
-        return -ret;
-    }
     if (clock_gettime(clock, &ts) < 0) {
         return -errno;
     }

@@ -367,6 +367,29 @@ static void find_own(VmThread *t)
     }
 }
 
+uint64_t vm_waited(Vm *vm)
+{
+    uint64_t sum = 0;
+    unsigned i = 0;
+
+    while (i < vm->threads->len) {
+        VmThread *t = g_ptr_array_index(vm->threads, i);
+        TaskTimes times;
+        int ret = task_times(t->fd, &times);
+
+        if (ret == -ESRCH) {
+            thread_remove(t);
+            continue;
+        }
+        if (ret == 0 && times.waited_ns > t->waited_ns) {
+            sum += times.waited_ns - t->waited_ns;
+            t->waited_ns = times.waited_ns;
+        }
+        i++;
+    }
+    return sum;
+}
+
 void vm_settle(Vm *vm)
 {
     BrokerHost *h = &vm->b->host;
@@ -403,29 +426,6 @@ void vm_settle(Vm *vm)
         find_own(g_ptr_array_index(vm->threads, i));
     }
     vm_apply(vm);
-}
-
-uint64_t vm_waited(Vm *vm)
-{
-    uint64_t sum = 0;
-    unsigned i = 0;
-
-    while (i < vm->threads->len) {
-        VmThread *t = g_ptr_array_index(vm->threads, i);
-        TaskTimes times;
-        int ret = task_times(t->fd, &times);
-
-        if (ret == -ESRCH) {
-            thread_remove(t);
-            continue;
-        }
-        if (ret == 0 && times.waited_ns > t->waited_ns) {
-            sum += times.waited_ns - t->waited_ns;
-            t->waited_ns = times.waited_ns;
-        }
-        i++;
-    }
-    return sum;
 }
 
 bool vm_bound(Vm *vm, int64_t now_ns)
@@ -550,7 +550,8 @@ Vm *vm_new(Broker *b, pid_t pid, uid_t uid, const struct vamp_bmsg_hello *m,
     vm->page_fd = -1;
     vm->slots = g_hash_table_new(NULL, NULL);
     vm->threads = g_ptr_array_new_with_free_func(thread_free);
-    if (task_process_ns(pid, &vm->process_ns) < 0 || !page_new(vm, errp)) {
+    if (task_clock(pid, &vm->clock) < 0 ||
+        task_clock_ns(vm->clock, &vm->process_ns) < 0 || !page_new(vm, errp)) {
         if (errp && !*errp) {
             error_setg(errp, "process %d has no CPU clock", (int)pid);
         }

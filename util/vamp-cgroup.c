@@ -7,6 +7,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "core/brokermsg.h"
 #include "qapi/error.h"
 #include "qemu/cutils.h"
 #include "qemu/vamp-cgroup.h"
@@ -14,6 +15,7 @@
 const VampHostPaths vamp_host_paths = {
     .proc = "/proc",
     .mountinfo = "/proc/self/mountinfo",
+    .broker = VAMP_BROKER_SOCKET,
 };
 
 typedef struct CgroupMount {

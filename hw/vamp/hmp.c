@@ -20,7 +20,10 @@ static void print_vcpu(GString *buf, const VampVcpuInfo *v)
 {
     g_autofree char *weight = g_strdup("-");
 
-    if (v->has_weight) {
+    if (v->scheduling) {
+        g_free(weight);
+        weight = g_strdup(v->scheduling);
+    } else if (v->has_weight) {
         g_free(weight);
         weight = g_strdup_printf("weight %" PRIu64, v->weight);
     } else if (v->has_nice) {
@@ -33,6 +36,15 @@ static void print_vcpu(GString *buf, const VampVcpuInfo *v)
                            VampClass_str(v->q_class), weight,
                            v->load_percent, v->wait_percent,
                            v->current_task ?: "-", v->reason);
+}
+
+static void print_account(GString *buf, const VampBrokerInfo *b)
+{
+    g_string_append_printf(buf, "broker: state %s%s%s, owes %.1f ms, fair "
+                           "share %.1f %%, used %.0f of %.0f ms\n",
+                           VampBrokerState_str(b->state),
+                           *b->reason ? ": " : "", b->reason, b->debt_ms,
+                           b->share_percent, b->used_ms, b->entitled_ms);
 }
 
 static HumanReadableText *show_policy(Error **errp)
@@ -60,6 +72,9 @@ static HumanReadableText *show_policy(Error **errp)
     g_string_append_printf(buf, "actuator %s: %s\n",
                            VampActuatorKind_str(info->actuator->active),
                            info->actuator->reason);
+    if (info->actuator->broker) {
+        print_account(buf, info->actuator->broker);
+    }
     g_string_append_printf(buf, "sound %s: %s\n",
                            info->sound->playing ? "playing" :
                            info->sound->active ? "silent" : "off",

@@ -42,6 +42,7 @@ static const struct {
     const VampActuatorClass *klass;
 } actuators[] = {
     /* In the order of preference of "auto". */
+    { VAMP_ACTUATOR_KIND_BROKER, &vamp_actuator_broker },
     { VAMP_ACTUATOR_KIND_CGROUP, &vamp_actuator_cgroup },
     { VAMP_ACTUATOR_KIND_NICE, &vamp_actuator_nice },
 };
@@ -106,6 +107,20 @@ void vamp_actuator_close(VampPolicy *p, bool wait)
     p->actuator_kind = VAMP_ACTUATOR_KIND_NONE;
 }
 
+static void actuator_lost(void *opaque, const char *reason)
+{
+    VampPolicy *p = opaque;
+
+    trace_vamp_fault(reason);
+    warn_report("vamp-policy: %s", reason);
+    p->faults++;
+    vamp_actuator_close(p, true);
+    vamp_actuator_choose(p);
+    /* With the next best, the phase goes on. */
+    vamp_phase_reapply(p);
+    qapi_event_send_vamp_fault(p->id, reason);
+}
+
 /* Tries one; on failure everything is as before. */
 static bool actuator_try(VampPolicy *p, const VampActuatorClass *klass,
                          Error **errp)
@@ -118,14 +133,16 @@ static bool actuator_try(VampPolicy *p, const VampActuatorClass *klass,
             tids[n++] = p->vcpu[i].tid;
         }
     }
-    if (!klass->probe(&vamp_host_paths, tids, n, errp)) {
+    if (!klass->probe(&p->paths, tids, n, errp)) {
         return false;
     }
-    p->actuator = klass->open(&vamp_host_paths, p->max_vcpus, p->ratio, errp);
+    p->actuator = klass->open(&p->paths, p->max_vcpus, p->ratio, errp);
     if (!p->actuator) {
         return false;
     }
     p->actuator_class = klass;
+    p->actuator->lost = actuator_lost;
+    p->actuator->lost_opaque = p;
     for (unsigned i = 0; i < p->max_vcpus; i++) {
         if (!vamp_actuator_attach(p, i, errp)) {
             vamp_actuator_close(p, true);
@@ -150,6 +167,8 @@ void vamp_actuator_choose(VampPolicy *p)
     g_autoptr(GString) why = g_string_new(NULL);
     bool again;
 
+    p->paths = vamp_host_paths;
+    p->paths.broker = p->broker;
     p->actuator_kind = VAMP_ACTUATOR_KIND_NONE;
     g_clear_pointer(&p->fault, g_free);
     if (!p->vm_started) {
@@ -205,13 +224,26 @@ void vamp_actuator_choose(VampPolicy *p)
 /*
  * A choice that found nothing is made again with a later phase: rights may
  * come after the start (a hook of libvirt's). Trying costs some milliseconds
- * of the main loop, so not with each.
+ * of the main loop, so not with each. The broker may have come (back), too.
  */
 #define RETRY_NS (10 * NANOSECONDS_PER_SECOND)
 
+static bool worth_another_try(VampPolicy *p)
+{
+    if (vamp_now(p) - p->actuator_chosen_ns <= RETRY_NS) {
+        return false;
+    }
+    if (!p->actuator) {
+        return true;
+    }
+    return p->actuator_wanted == VAMP_ACTUATOR_KIND_AUTO &&
+           p->actuator_kind != VAMP_ACTUATOR_KIND_BROKER &&
+           vamp_actuator_broker.probe(&p->paths, NULL, 0, NULL);
+}
+
 void vamp_actuator_recheck(VampPolicy *p)
 {
-    bool moved = !p->actuator && vamp_now(p) - p->actuator_chosen_ns > RETRY_NS;
+    bool moved = worth_another_try(p);
 
     if (p->fault || p->actuator_wanted == VAMP_ACTUATOR_KIND_NONE) {
         return;

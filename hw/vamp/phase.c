@@ -42,14 +42,29 @@
 
 /* --- plan ---------------------------------------------------------------- */
 
+/* A user is served, nothing is in the background, and that matters. */
+static bool boosts_all(const VampPolicy *p)
+{
+    return p->core->phase == VAMP_PHASE_NON_MIXED && p->actuator &&
+           p->actuator_class->boosts;
+}
+
+/* Has any vCPU a class other than neutral? */
+static bool has_classes(const VampPolicy *p)
+{
+    return p->core->phase == VAMP_PHASE_MIXED || boosts_all(p);
+}
+
 static void plan_publish(VampPolicy *p)
 {
     const struct vamp_policy *core = p->core;
     VampPlan *plan = &p->plan;
 
     seqlock_write_begin(&plan->seq);
-    qatomic_set(&plan->mixed, core->phase == VAMP_PHASE_MIXED && core->by_task);
-    qatomic_set(&plan->nr_tasks, core->nr_background);
+    qatomic_set(&plan->on, (core->phase == VAMP_PHASE_MIXED && core->by_task) ||
+                           boosts_all(p));
+    qatomic_set(&plan->nr_tasks,
+                core->phase == VAMP_PHASE_MIXED ? core->nr_background : 0);
     for (uint32_t i = 0; i < core->nr_background; i++) {
         qatomic_set(&plan->task[i], core->background[i].task);
     }
@@ -69,7 +84,7 @@ static bool plan_class(const VampPlan *plan, uint64_t task, unsigned *seq,
 
     *seq = seqlock_read_begin(&plan->seq);
     *vclass = VAMP_CLASS_NEUTRAL;
-    if (qatomic_read(&plan->mixed)) {
+    if (qatomic_read(&plan->on)) {
         *vclass = VAMP_CLASS_INTERACTIVE;
         n = MIN(qatomic_read(&plan->nr_tasks), VAMP_PLAN_TASKS);
         for (unsigned i = 0; i < n; i++) {
@@ -135,7 +150,7 @@ void vamp_phase_task_switched(VampPolicy *p, unsigned vcpu, uint64_t task)
 
     /* Our task is visible before we look at the plan. */
     smp_mb();
-    if (!qatomic_read(&p->plan.mixed)) {
+    if (!qatomic_read(&p->plan.on)) {
         return;
     }
     qatomic_set(&v->idle, false);
@@ -148,19 +163,17 @@ void vamp_phase_task_switched(VampPolicy *p, unsigned vcpu, uint64_t task)
     qatomic_store_release(&v->applying, 0);
 }
 
-static enum vamp_class class_of(VampPolicy *p, unsigned vcpu, uint64_t task)
+enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu, uint64_t task)
 {
     enum vamp_class vclass = vamp_policy_class(p->core, vcpu, task);
 
+    if (boosts_all(p)) {
+        return VAMP_CLASS_INTERACTIVE;
+    }
     if (vclass == VAMP_CLASS_BACKGROUND && qatomic_read(&p->vcpu[vcpu].idle)) {
         vclass = VAMP_CLASS_INTERACTIVE;
     }
     return vclass;
-}
-
-enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu)
-{
-    return class_of(p, vcpu, qatomic_read(&p->vcpu[vcpu].rec.task));
 }
 
 /*
@@ -179,7 +192,7 @@ static bool apply_vcpu(VampPolicy *p, unsigned vcpu)
         int ret;
 
         task = qatomic_read(&v->rec.task);
-        vclass = class_of(p, vcpu, task);
+        vclass = vamp_phase_class(p, vcpu, task);
         trace_vamp_class(vcpu, task, vamp_class_name(vclass));
         ret = apply_class(p, vcpu, vclass);
         if (ret < 0) {
@@ -207,7 +220,8 @@ static bool apply_all(VampPolicy *p)
 
 void vamp_phase_reapply(VampPolicy *p)
 {
-    if (p->core->phase == VAMP_PHASE_MIXED) {
+    plan_publish(p);
+    if (has_classes(p)) {
         apply_all(p);
     }
 }
@@ -230,6 +244,12 @@ static unsigned count_background(VampPolicy *p)
     return n;
 }
 
+/* An idle vCPU is not in the background, whatever task was its last. */
+static bool idle_matters(const VampPolicy *p)
+{
+    return p->core->phase == VAMP_PHASE_MIXED && p->core->by_task;
+}
+
 /* The core has decided: make it true, and say so. */
 static void phase_changed(VampPolicy *p, enum vamp_phase before)
 {
@@ -240,8 +260,9 @@ static void phase_changed(VampPolicy *p, enum vamp_phase before)
                      vamp_reason_text(core->reason), core->vm_permille,
                      background);
     plan_publish(p);
-    /* Between normal and non-mixed every vCPU stays neutral. */
-    if (before == VAMP_PHASE_MIXED || core->phase == VAMP_PHASE_MIXED) {
+    /* Else every vCPU was neutral, and stays it. */
+    if (before == VAMP_PHASE_MIXED || has_classes(p) ||
+        (p->actuator && p->actuator_class->boosts)) {
         for (uint32_t i = 0; i < core->nr_background; i++) {
             trace_vamp_background_task(core->background[i].task,
                                        core->background[i].permille);
@@ -251,7 +272,7 @@ static void phase_changed(VampPolicy *p, enum vamp_phase before)
             return;
         }
     }
-    if (p->plan.mixed) {
+    if (idle_matters(p)) {
         timer_mod_ns(p->idle_timer, vamp_now(p) + VAMP_IDLE_CHECK_NS);
     } else {
         timer_del(p->idle_timer);
@@ -299,7 +320,7 @@ static void idle_timer_cb(void *opaque)
     VampPolicy *p = opaque;
     uint64_t now = vamp_now(p);
 
-    if (!p->plan.mixed) {
+    if (!idle_matters(p)) {
         return;
     }
     vamp_vcpu_update_loads(p, now);
@@ -314,7 +335,8 @@ static void idle_timer_cb(void *opaque)
         qatomic_set(&v->idle,
                     used < VAMP_IDLE_CHECK_NS * VAMP_IDLE_PERMILLE / 1000);
         if (v->attached &&
-            qatomic_read(&v->applied) != vamp_phase_class(p, i) &&
+            qatomic_read(&v->applied) !=
+            vamp_phase_class(p, i, qatomic_read(&v->rec.task)) &&
             !apply_vcpu(p, i)) {
             return;
         }
@@ -346,9 +368,7 @@ static void phase_begin(VampPolicy *p, uint64_t now, enum vamp_cause cause)
     }
     vamp_policy_begin(p->core, now, cause, tables);
     idle_check_start(p, now);
-    if (p->core->phase == VAMP_PHASE_MIXED) {
-        vamp_actuator_recheck(p);
-    }
+    vamp_actuator_recheck(p);
     phase_changed(p, before);
 }
 
@@ -457,7 +477,7 @@ void vamp_phase_new_period(VampPolicy *p)
 void vamp_phase_init(VampPolicy *p)
 {
     seqlock_init(&p->plan.seq);
-    p->plan.mixed = false;
+    p->plan.on = false;
     p->input_bh = qemu_bh_new(input_bh, p);
     p->fault_bh = qemu_bh_new(fault_bh, p);
     p->phase_timer = timer_new_ns(p->clock, phase_timer_cb, p);

@@ -284,6 +284,7 @@ static void vamp_policy_finalize(Object *obj)
     g_free(p->tracker_reason);
     g_free(p->actuator_reason);
     g_free(p->sound_reason);
+    g_free(p->broker);
     g_free(p->id);
     g_free(p->qtest_schedstat_dir);
 }
@@ -297,6 +298,7 @@ static void vamp_policy_instance_init(Object *obj)
     p->tracker_wanted = VAMP_TRACKER_AUTO;
     p->actuator_wanted = VAMP_ACTUATOR_KIND_AUTO;
     p->actuator_kind = VAMP_ACTUATOR_KIND_NONE;
+    p->broker = g_strdup(VAMP_BROKER_SOCKET);
     p->tracker = VAMP_TRACKER_NONE;
     p->audio_wanted = ON_OFF_AUTO_AUTO;
     p->triggers = VAMP_TRIGGERS_DEFAULT;

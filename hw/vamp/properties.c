@@ -12,22 +12,48 @@
 #include "qapi/error.h"
 #include "qapi/util.h"
 #include "qapi/visitor.h"
+#include "qemu/cutils.h"
+#include "qobject/qjson.h"
+#include "qobject/qnum.h"
+#include "qobject/qstring.h"
 #include "hw/core/cpu.h"
 #include "system/qtest.h"
 #include "vamp-int.h"
 
-/* A number with bounds. On failure nothing changes. */
+/* The whole number that @value is, or is the text of. */
+static bool whole_number(QObject *value, int64_t *n)
+{
+    QNum *number = qobject_to(QNum, value);
+    QString *text = qobject_to(QString, value);
+
+    return (number && qnum_get_try_int(number, n)) ||
+           (text && qemu_strtoi64(qstring_get_str(text), NULL, 0, n) == 0);
+}
+
+/*
+ * A number with bounds; from a command line it comes as text. On failure
+ * nothing changes.
+ */
 static bool visit_bounded(Visitor *v, const char *name, int64_t min,
                           int64_t max, int64_t *value, Error **errp)
 {
+    QObject *any = NULL;
     int64_t n;
 
-    /* Its own error would not say the range, and QMP does not show hints. */
-    if (!visit_type_int(v, name, &n, NULL)) {
-        error_setg(errp, "%s is not a whole number, valid is %" PRId64 " to %"
-                   PRId64, name, min, max);
+    if (!visit_type_any(v, name, &any, errp)) {
         return false;
     }
+    if (!whole_number(any, &n)) {
+        g_autoptr(GString) json = qobject_to_json(any);
+        QString *text = qobject_to(QString, any);
+
+        error_setg(errp, "%s=%.64s is not a whole number, valid is %" PRId64
+                   " to %" PRId64, name,
+                   text ? qstring_get_str(text) : json->str, min, max);
+        qobject_unref(any);
+        return false;
+    }
+    qobject_unref(any);
     if (n < min || n > max) {
         error_setg(errp, "%s=%" PRId64 " is out of range, valid is %" PRId64
                    " to %" PRId64, name, n, min, max);
@@ -210,6 +236,29 @@ static void set_actuator(Object *obj, const char *value, Error **errp)
     }
 }
 
+static char *get_broker(Object *obj, Error **errp)
+{
+    return g_strdup(VAMP_POLICY(obj)->broker);
+}
+
+static void set_broker(Object *obj, const char *value, Error **errp)
+{
+    VampPolicy *p = VAMP_POLICY(obj);
+
+    if (*value != '/') {
+        error_setg(errp, "broker=%.64s is no absolute path, valid is one like "
+                   VAMP_BROKER_SOCKET, value);
+        return;
+    }
+    g_free(p->broker);
+    p->broker = g_strdup(value);
+    if (p->running) {
+        vamp_phase_reset(p);
+        vamp_actuator_close(p, true);
+        vamp_actuator_choose(p);
+    }
+}
+
 static char *get_audio(Object *obj, Error **errp)
 {
     return g_strdup(OnOffAuto_str(VAMP_POLICY(obj)->audio_wanted));
@@ -310,6 +359,9 @@ void vamp_policy_add_properties(ObjectClass *oc)
                                   set_actuator);
     object_class_property_set_description(oc, "actuator",
         "How classes are made true on the host");
+    object_class_property_add_str(oc, "broker", get_broker, set_broker);
+    object_class_property_set_description(oc, "broker",
+        "Path of qemu-vamp-broker's socket");
     object_class_property_add_str(oc, "audio", get_audio, set_audio);
     object_class_property_set_description(oc, "audio",
         "Whether the guest's sound begins a phase");

@@ -38,6 +38,9 @@ static const char *class_reason(VampPolicy *p, unsigned vcpu,
         return core->by_task ? "it runs a background task"
                              : "it was busy before the phase began";
     case VAMP_CLASS_INTERACTIVE:
+        if (core->phase == VAMP_PHASE_NON_MIXED) {
+            return "a user is served, and nothing is in the background";
+        }
         if (!core->by_task) {
             return "it was not busy before the phase began";
         }
@@ -54,7 +57,7 @@ static VampVcpuInfo *vcpu_info(VampPolicy *p, unsigned index, uint64_t now)
     VampVcpu *v = &p->vcpu[index];
     VampVcpuInfo *info = g_new0(VampVcpuInfo, 1);
     uint64_t task = qatomic_read(&v->rec.task);
-    enum vamp_class vclass = vamp_phase_class(p, index);
+    enum vamp_class vclass = vamp_phase_class(p, index, task);
     VampActuation act = { 0 };
 
     info->cpu_index = index;
@@ -76,6 +79,7 @@ static VampVcpuInfo *vcpu_info(VampPolicy *p, unsigned index, uint64_t now)
         info->has_weight = act.has_weight;
         info->weight = act.weight;
         info->cgroup = act.cgroup;
+        info->scheduling = act.scheduling;
     }
     return info;
 }
@@ -152,6 +156,34 @@ static void fill_settings(VampPolicy *p, VampInfo *info)
     }
 }
 
+static VampBrokerInfo *broker_info(VampPolicy *p)
+{
+    struct vamp_broker_page page;
+    VampBrokerInfo *info;
+    uint64_t now = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    if (!p->actuator || !p->actuator_class->account ||
+        !p->actuator_class->account(p->actuator, &page)) {
+        return NULL;
+    }
+    info = g_new0(VampBrokerInfo, 1);
+    info->path = g_strdup(p->broker);
+    info->state = (VampBrokerState)page.state;
+    info->reason = g_strdup(page.reason);
+    info->age_ms = (now - MIN(now, page.updated_ns)) / SCALE_MS;
+    info->debt_ms = page.debt_ns / (double)SCALE_MS;
+    info->used_ms = page.used_ns / (double)SCALE_MS;
+    info->entitled_ms = page.entitled_ns / (double)SCALE_MS;
+    info->share_percent = page.share_ppm / 10000.0;
+    info->has_weight = info->has_weight_base = page.weight != 0;
+    info->weight = page.weight;
+    info->weight_base = page.weight_base;
+    info->boosts = page.boosts;
+    info->guards = page.guards;
+    info->faults = page.faults;
+    return info;
+}
+
 static void fill_means(VampPolicy *p, VampInfo *info)
 {
     info->tracker = g_new0(VampTrackerInfo, 1);
@@ -163,6 +195,7 @@ static void fill_means(VampPolicy *p, VampInfo *info)
     info->actuator->requested = p->actuator_wanted;
     info->actuator->active = p->actuator_kind;
     info->actuator->reason = g_strdup(p->actuator_reason);
+    info->actuator->broker = broker_info(p);
 
     info->sound = g_new0(VampSoundInfo, 1);
     info->sound->requested = p->audio_wanted;

@@ -53,7 +53,7 @@ typedef struct VampVcpu {
  */
 typedef struct VampPlan {
     QemuSeqLock seq;
-    bool mixed;
+    bool on;                    /* tasks have classes other than neutral */
     unsigned nr_tasks;
     uint64_t task[VAMP_PLAN_TASKS];
 } VampPlan;
@@ -66,6 +66,7 @@ struct VampPolicy {
     struct vamp_config cfg;
     VampTracker tracker_wanted;
     VampActuatorKind actuator_wanted;
+    char *broker;               /* path of its socket */
     uint32_t triggers;          /* bit per VampTrigger */
     OnOffAuto audio_wanted;
 
@@ -91,6 +92,7 @@ struct VampPolicy {
     uint64_t actuator_chosen_ns;
     const VampActuatorClass *actuator_class;
     VampActuator *actuator;
+    VampHostPaths paths;
 
     VampSound *sound;
     char *sound_reason;
@@ -220,11 +222,12 @@ void vamp_phase_recheck(VampPolicy *p, void (*change)(VampPolicy *, unsigned),
                         unsigned vcpu);
 
 /*
- * Class of a vCPU with the task that it runs now. An idle vCPU is not in the
+ * Class of a vCPU while it runs @task. Without background work it is
+ * interactive if the actuator has a use for that. An idle vCPU is not in the
  * background: Linux leaves the last task's page table loaded, and the
  * interrupt of a key press must not begin at the background's weight.
  */
-enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu);
+enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu, uint64_t task);
 
 /*
  * vCPU @vcpu now runs @task: gives its thread the weight of its class if

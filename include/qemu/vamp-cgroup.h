@@ -12,10 +12,11 @@
 #ifndef QEMU_VAMP_CGROUP_H
 #define QEMU_VAMP_CGROUP_H
 
-/* Where the kernel's files are. Tests give folders of their own. */
+/* Where the host's files are. Tests give folders of their own. */
 typedef struct VampHostPaths {
     const char *proc;       /* "/proc" */
     const char *mountinfo;  /* "/proc/self/mountinfo": cgroup mounts */
+    const char *broker;     /* VAMP_BROKER_SOCKET */
 } VampHostPaths;
 
 extern const VampHostPaths vamp_host_paths;

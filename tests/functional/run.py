@@ -8,7 +8,9 @@ two hogs. The three situations alternate in blocks within one run:
 
   idle    nobody else wants the CPUs: the neighbour stopped, no hog
   stock   the full host, QEMU as upstream: no policy object
-  vamp    the full host with a vamp-policy object in the desk's QEMU
+  vamp    the full host with a vamp-policy object in the desk's QEMU, by the
+          means of QEMU alone: weights
+  broker  the same with qemu-vamp-broker, for root: run now, pay back later
 
 Prints a table, and writes run.json and run.svg to the results folder.
 The result itself is never asserted: a busy machine is no reason to fail.
@@ -53,20 +55,29 @@ TMP_PREFIX = 'vamp-run-'
 class Policy:
     """A column of the result: what is on in its blocks."""
 
-    def __init__(self, name, text, colour, busy=True, objects=()):
+    def __init__(self, name, text, colour, busy=True, objects=(),
+                 broker=False):
         self.name = name
         self.text = text            # for the plot
         self.colour = colour
         self.busy = busy            # neighbour and hogs run
-        self.objects = objects      # QMP object-add arguments while it lasts
+        # QMP object-add arguments while it lasts; {tmp}: folder of this run
+        self.objects = objects
+        self.broker = broker        # needs qemu-vamp-broker
 
 
 POLICIES = [
     Policy('idle', 'idle host', '#5b9a54', busy=False),
     Policy('stock', 'full host, stock', '#c8553d'),
+    # A broker of the host's, if there is one, is left out of it
     Policy('vamp', 'full host, vamp', '#2f6db3', objects=(
-        {'qom_type': 'vamp-policy', 'id': 'vamp0', 'ratio': 3},)),
+        {'qom_type': 'vamp-policy', 'id': 'vamp0', 'ratio': 3,
+         'broker': '{tmp}/none'},)),
+    Policy('broker', 'full host, vamp with broker', '#8a5fa8', objects=(
+        {'qom_type': 'vamp-policy', 'id': 'vamp0', 'ratio': 3,
+         'actuator': 'broker', 'broker': '{tmp}/broker'},), broker=True),
 ]
+BROKER = os.path.join(BUILD, 'bin', 'qemu-vamp-broker')
 
 
 class Progress:
@@ -253,8 +264,8 @@ class Run:
         self.desk = self.neighbour = self.presser = None
         self.accel = self.accel_reason = None
         self.blocks = []
-        self.query = None
-        self.query_note = None
+        self.query = {}         # policy name: what vamp-query said
+        self.query_note = {}    # policy name: when
         self.warnings = []
         self.clean_scheduling = None
         self.hogs = 0
@@ -366,6 +377,43 @@ class Run:
                     self.warn(text)
                     self.policies.remove(policy)
                     break
+            else:
+                why = policy.broker and self.start_broker()
+                if why:
+                    self.warn(f'{policy.name} is not measured: {why}')
+                    self.policies.remove(policy)
+
+    def start_broker(self):
+        """Starts qemu-vamp-broker; returns why not, or None."""
+        if os.geteuid():
+            return 'qemu-vamp-broker needs root'
+        if not os.path.exists(BROKER):
+            return f'{BROKER} was not built'
+        log = os.path.join(self.tmp, 'broker.log')
+        with open(log, 'w', encoding='utf-8') as f:
+            proc = subprocess.Popen(  # pylint: disable=consider-using-with
+                [BROKER, '--socket', os.path.join(self.tmp, 'broker'),
+                 '--state', os.path.join(self.tmp, 'broker.state')],
+                stdin=subprocess.DEVNULL, stdout=f, stderr=f,
+                start_new_session=True)
+
+        def end():
+            proc.terminate()
+            try:
+                proc.wait(10)
+            except subprocess.TimeoutExpired:
+                proc.kill()
+                proc.wait()
+        self.stack.callback(end)
+        deadline = time.monotonic() + 10
+        while not os.path.exists(os.path.join(self.tmp, 'broker')):
+            if proc.poll() is not None or time.monotonic() > deadline:
+                with open(log, encoding='utf-8', errors='replace') as f:
+                    last = f.read().strip().splitlines()[-1:]
+                return 'qemu-vamp-broker does not run: ' + \
+                    (last[0] if last else 'it said nothing')
+            time.sleep(0.05)
+        return None
 
     @contextlib.contextmanager
     def situation(self, policy):
@@ -386,10 +434,14 @@ class Run:
                           f' RT priority, cgroup) are {now}, not '
                           f'{self.clean_scheduling} as at the start')
         for obj in policy.objects:
-            self.desk.qmp.cmd('object-add', **obj)
+            self.desk.qmp.cmd('object-add', **{
+                k: v.replace('{tmp}', self.tmp) if isinstance(v, str) else v
+                for k, v in obj.items()})
         yield
         for obj in reversed(policy.objects):
             self.desk.qmp.cmd('object-del', id=obj['id'])
+        if policy.broker:
+            time.sleep(0.2)     # it promises to have undone all after 0.1
 
     def run_block(self, policy, index, n):
         """Measures one block of @n presses."""
@@ -417,20 +469,20 @@ class Run:
                          for vm in vms}
             block.other = max(0.0, busy_seconds(self.cpus) - busy0 -
                               sum(block.cpu.values()))
-            if policy.objects and not self.is_mixed():
-                self.capture_query()
+            if policy.objects and not self.is_mixed(policy):
+                self.capture_query(policy)
         self.blocks.append(block)
 
-    def is_mixed(self):
+    def is_mixed(self, policy):
         """Do we have the vamp-query of a mixed phase?"""
-        return self.query is not None and 'mixed' == self.phase(self.query)
+        return 'mixed' == self.phase(self.query.get(policy.name))
 
     @staticmethod
     def phase(query):
         """The phase that an answer of vamp-query tells."""
         return query.get('phase') if isinstance(query, dict) else None
 
-    def capture_query(self):
+    def capture_query(self, policy):
         """One more press, not counted, and what vamp-query says 100 ms later."""
         for _ in range(MIXED_TRIES):
             time.sleep(GAP_MS[1] / 1000)
@@ -439,16 +491,17 @@ class Run:
             try:
                 reply = self.desk.qmp.cmd('vamp-query')
             except QmpError as e:
-                self.query_note = str(e)
+                self.query_note[policy.name] = str(e)
                 return
             if isinstance(reply, list):
                 reply = reply[0] if reply else {}
-            self.query = in_order(reply)
-            if self.is_mixed():
-                self.query_note = 'taken 100 ms after a key press'
+            self.query[policy.name] = in_order(reply)
+            if self.is_mixed(policy):
+                note = 'taken 100 ms after a key press'
                 break
         else:
-            self.query_note = f'no mixed phase in {MIXED_TRIES} tries; the last'
+            note = f'no mixed phase in {MIXED_TRIES} tries; the last'
+        self.query_note[policy.name] = note
         time.sleep(GAP_MS[1] / 1000)
 
     def show(self, policy, index, answer):
@@ -552,7 +605,8 @@ class Run:
                 ', as if the host were idle.'
         else:
             text = f'vamp is SLOWER than stock: vamp/stock p50 is {figures}.'
-        if ((self.query or {}).get('actuator') or {}).get('active') == 'none':
+        query = self.query.get('vamp') or {}
+        if (query.get('actuator') or {}).get('active') == 'none':
             text += ' Nothing else could be expected: vamp may not change ' \
                     'weights here, its actuator above says why.'
         return text, facts
@@ -591,10 +645,10 @@ class Run:
             say('  ' + title.ljust(26) +
                 ''.join(value(s).rjust(12) for s in series.values()))
         say(f'  (CPU: percent of the {len(self.cpus)} host CPUs)')
-        if self.query is not None or self.query_note:
+        for name, note in self.query_note.items():
             say()
-            say(f'vamp-query ({self.query_note}):')
-            for line in pretty(self.query if self.query is not None else {}):
+            say(f'vamp-query in a block of {name} ({note}):')
+            for line in pretty(self.query.get(name) or {}):
                 say(line)
 
         disturbed = [n for n, s in series.items() if s['other_percent'] > 5]
@@ -637,8 +691,10 @@ class Run:
                 'seed': self.args.seed, 'work_ms': WORK_MS, 'gap_ms': GAP_MS,
                 'objects': {p.name: p.objects for p in self.policies},
             },
-            'vamp_query': self.query,
-            'vamp_query_note': self.query_note,
+            'vamp_query': self.query.get('vamp'),
+            'vamp_query_note': self.query_note.get('vamp'),
+            'broker_query': self.query.get('broker'),
+            'broker_query_note': self.query_note.get('broker'),
             'warnings': self.warnings,
             'seconds': seconds,
             'date': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
@@ -719,7 +775,7 @@ def parse_args():
     """The command line."""
     parser = argparse.ArgumentParser(
         description='Measures the response of a desktop VM on a full host: '
-                    'idle, stock, vamp. About 4 minutes.')
+                    'idle, stock, vamp, broker. About 5 minutes.')
     parser.add_argument('--qemu', default=find_qemu())
     parser.add_argument('--kernel', help='vmlinuz of the guests',
                         default=os.path.join(BUILD, 'kernel', 'vmlinuz'))

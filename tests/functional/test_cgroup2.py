@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """
-The actuators' unit tests on a real cgroup v2, in a guest: the host may have
-the cpu controller on cgroup v1, and then there is no other way to try.
+The tests of actuators and broker on a real cgroup v2, in a guest: the host may
+have the cpu controller on cgroup v1, and then there is no other way to try.
 
 Copyright (c) 2026 The VAMP authors
 
@@ -23,7 +23,8 @@ import tap
 from vamp_guest import BUILD, find_qemu
 
 PROGRAMS = ['test-actuator-nice', 'test-actuator-cgroup',
-            'test-actuator-cgroup-real']
+            'test-actuator-cgroup-real', 'test-broker', 'test-broker-group']
+BROKER = os.path.join(BUILD, 'bin', 'qemu-vamp-broker')
 FOLDER = os.path.join(BUILD, 'qemu', 'build-slim', 'tests', 'qtest', 'vamp')
 # Half a minute on a quiet machine.
 TIMEOUT_S = 400
@@ -45,11 +46,14 @@ def boot(tmp):
     subprocess.run(['cc', '-O2', '-static', '-s', '-o', init,
                     os.path.join(HERE, 'guest', 'run-tests.c')], check=True)
     files = {}
-    for name in PROGRAMS:
+    for name in PROGRAMS + ['qemu-vamp-broker']:
         program = os.path.join(FOLDER, name)
+        place = 'tests/' + name
+        if name not in PROGRAMS:
+            program, place = BROKER, 'broker/' + name
         if not os.path.exists(program):
             raise tap.Skip(f'{program} is not built')
-        files['tests/' + name] = program
+        files[place] = os.path.realpath(program)
         for library in libraries(program):
             files[library.lstrip('/')] = os.path.realpath(library)
     subprocess.run([os.path.join(TOP, 'scripts', 'mkinitramfs'), '-i', init,

@@ -235,6 +235,13 @@ class Guests:
         check(not self.vamp_groups(vm),
               f'{what}: groups {self.vamp_groups(vm)} are left')
 
+    @staticmethod
+    def one_runs(vm, task):
+        """None if one vCPU is in the background, and runs @task."""
+        vcpus = vm.qmp.cmd('vamp-query')['vcpus']
+        tasks = [v['current-task'] for v in vcpus if v['class'] == 'background']
+        return None if tasks == [task] else f'not one vCPU for {task}: {vcpus}'
+
     def one_look(self, vm, is_background, is_other):
         """
         Looks at weights and CPU time for a while. None, or what is not as it
@@ -352,20 +359,21 @@ class Claims:
             def press():
                 answers.extend(presser.block(1, (0, 0), 1, timeout_ms=120000))
             event = self.g.mixed(vm, press)
-            check(event['background'] == 1, f'event: {event}')
+            # A task of the kernel's may have been busy in the same second
+            check(event['background'] >= 1, f'event: {event}')
             check(answers[-1].text and answers[-1].text.split()[1] == KEY_ENTER,
                   f'the guest answered {answers[-1]}')
             query = vm.qmp.cmd('vamp-query')
             check(query['phase'] == 'mixed' and query['phase-cause'] == 'input',
                   f'vamp-query: {query}')
-            check(len(query['background-tasks']) == 1,
+            check(query['background-tasks'],
                   f'background: {query["background-tasks"]}')
-            hog = query['background-tasks'][0]['task']
+            hog = query['background-tasks'][0]['task']  # the busiest
             check(query['tracker']['active'] == 'tcg',
                   f'tracker: {query["tracker"]}')
-            for v in query['vcpus']:
-                check((v['class'] == 'background') ==
-                      (v.get('current-task') == hog), f'vCPU: {v}, hog {hog}')
+            # One vCPU runs it. An idle one may still have its page tables
+            # loaded, and is not in the background.
+            eventually(lambda: self.g.one_runs(vm, hog))
             why = self.g.no_means(query)
             if why:
                 raise Skip(f'phase, but no weights: {why}')
@@ -412,8 +420,8 @@ class Claims:
             self.g.mixed(vm, presser.press)
             self.g.answered(vm, presser.press)
             query = vm.qmp.cmd('vamp-query')
-            check(query['phase'] == 'mixed' and
-                  len(query['background-tasks']) == 1, f'vamp-query: {query}')
+            check(query['phase'] == 'mixed' and query['background-tasks'],
+                  f'vamp-query: {query}')
             why = self.g.no_means(query)
             if why:
                 raise Skip(f'phase, but no weights: {why}')

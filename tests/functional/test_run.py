@@ -64,6 +64,13 @@ def descendants(root):
     return found
 
 
+def before_exec():
+    """In the child: it dies with us, and can be interrupted."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # A shell lets its background jobs ignore it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Runner:
     """One run.py."""
 
@@ -75,7 +82,7 @@ class Runner:
              find_qemu(), '--results', self.results, *args],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
             stderr=subprocess.STDOUT, start_new_session=True,
-            preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM))
+            preexec_fn=before_exec)
         stack.callback(self.end)
         self.output = ''
         self.groups = CpuGroups('vamp-test')

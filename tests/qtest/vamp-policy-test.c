@@ -39,9 +39,11 @@ static const struct {
     { "load-period-ms", "2", "load-period-ms=2", "4 to 1024" },
     { "load-period-ms", "2048", "load-period-ms=2048", "4 to 1024" },
     { "load-period-ms", "33", "load-period-ms=33", "4, 8, 16 ... 1024" },
+    { "ratio", "\"4x\"", "ratio=4x", "1 to 100" },
+    { "ratio", "\"0\"", "ratio=0", "1 to 100" },
     { "tracker", "\"\"", "tracker=", "auto, tcg, sample, none" },
     { "tracker", "\"kvm \"", "tracker=kvm ", "auto, tcg, sample, none" },
-    { "actuator", "\"Nice\"", "actuator=Nice", "auto, cgroup, nice, none" },
+    { "actuator", "\"Nice\"", "actuator=Nice", "auto, broker, cgroup, nice, none" },
     { "audio", "\"yes\"", "audio=yes", "auto, on, off" },
     { "trigger", "\"\"", "trigger", "enter, key, button, wheel and touch" },
     { "trigger", "\"key+mouse\"", "'mouse'",
@@ -162,7 +164,7 @@ static void test_set_refused(void)
     QTestState *qts = qtest_init("-M q35 -smp 2 -object vamp-policy,id=vamp0,"
                                  "actuator=none");
     static const char *const wrong[] = {
-        "null", "true", "\"3\"", "3.5", "[3]", "{}", "1e300",
+        "null", "true", "3.5", "[3]", "{}", "1e300",
         "18446744073709551615", "-9223372036854775809",
     };
     QDict *before, *after;
@@ -270,7 +272,10 @@ static void test_command_line_refused(void)
     } cases[] = {
         { "-object vamp-policy,id=vamp0,ratio=101",
           { "ratio=101", "1 to 100" } },
-        { "-object vamp-policy,id=vamp0,ratio=three", { "ratio", "int64" } },
+        { "-object vamp-policy,id=vamp0,ratio=three",
+          { "ratio=three is not a whole number", "1 to 100" } },
+        { "-object vamp-policy,id=vamp0,max-phase-ms=5s",
+          { "max-phase-ms=5s", "100 to 60000" } },
         { "-object vamp-policy,id=vamp0,load-period-ms=33",
           { "load-period-ms=33", "16 ... 1024" } },
         { "-object vamp-policy,id=vamp0,tracker=kvm",
@@ -403,7 +408,8 @@ static void test_hmp(void)
                                  "actuator=none,ratio=7");
     g_autofree char *normal = qtest_hmp(qts, "info vamp");
     g_autofree char *phase = NULL;
-    g_autofree char *help = NULL;
+    g_autofree char *help = NULL, *set = NULL, *wrong = NULL;
+    QDict *info;
 
     vamp_expect_text(normal, "vamp0: normal phase for 0 ms (no event so far)");
     vamp_expect_text(normal, "ratio 7, background above 50 %");
@@ -415,6 +421,14 @@ static void test_hmp(void)
     qtest_clock_step(qts, 250 * MS);
     phase = qtest_hmp(qts, "info vamp");
     vamp_expect_text(phase, "vamp0: non-mixed phase for 250 ms");
+    set = qtest_hmp(qts, "qom-set /objects/vamp0 ratio 9");
+    g_assert_cmpstr(set, ==, "");
+    info = vamp_query(qts);
+    g_assert_cmpfloat(vamp_num(info, "ratio"), ==, 9);
+    qobject_unref(info);
+    wrong = qtest_hmp(qts, "qom-set /objects/vamp0 ratio nine");
+    vamp_expect_text(wrong, "ratio=nine is not a whole number, valid is 1 to "
+                     "100");
     help = qtest_hmp(qts, "help info");
     vamp_expect_text(help, "info vamp");
     qtest_quit(qts);

@@ -13,6 +13,7 @@
 #ifndef HW_VAMP_ACTUATOR_H
 #define HW_VAMP_ACTUATOR_H
 
+#include "core/brokermsg.h"
 #include "core/policy.h"
 #include "qemu/vamp-cgroup.h"
 
@@ -29,10 +30,17 @@ typedef struct VampActuation {
     bool has_weight;
     uint64_t weight;        /* cpu.weight (1..10000), cpu.shares (2..262144) */
     char *cgroup;           /* path below the hierarchy's root, or NULL */
+    char *scheduling;       /* "other" or "rr", NULL where nobody chooses */
 } VampActuation;
 
 struct VampActuatorClass {
     const char *name;       /* as in the QAPI enum VampActuatorKind */
+
+    /*
+     * Interactive vCPUs get more than neutral ones, so a phase without
+     * background work matters as well: neighbours may be busy.
+     */
+    bool boosts;
 
     /*
      * Can this actuator be used for the calling process, and can everything
@@ -76,6 +84,12 @@ struct VampActuatorClass {
     /* Reads back what is in force. Main thread. */
     void (*describe)(VampActuator *a, unsigned vcpu, VampActuation *out);
 
+    /*
+     * NULL, or: the VM's account with the rest of the host, see
+     * core/brokermsg.h; false if it cannot be read now. Main thread.
+     */
+    bool (*account)(VampActuator *a, struct vamp_broker_page *page);
+
     /* Detaches everything and frees. Main thread. Accepts NULL. */
     void (*close)(VampActuator *a);
 };
@@ -83,8 +97,16 @@ struct VampActuatorClass {
 /* First member of each actuator's own struct. */
 struct VampActuator {
     const VampActuatorClass *klass;
+    /*
+     * Set by the caller after open(). Called in the main thread, from no call
+     * of the caller's, when the means are gone; all threads are as they were
+     * or will be at once. @lost closes the actuator.
+     */
+    void (*lost)(void *opaque, const char *reason);
+    void *lost_opaque;
 };
 
+extern const VampActuatorClass vamp_actuator_broker;
 extern const VampActuatorClass vamp_actuator_nice;
 extern const VampActuatorClass vamp_actuator_cgroup;
 

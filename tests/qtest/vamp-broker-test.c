@@ -1,0 +1,607 @@
+/*
+ * QTest: the actuator that speaks to qemu-vamp-broker
+ *
+ * Claim: QEMU tells the broker of its threads and their classes as
+ * core/brokermsg.h says, shows the account that the broker keeps, and lives
+ * with a broker that refuses, goes away, says nothing or says nonsense.
+ *
+ * The broker is a stand-in, in a thread of the test. The real one has tests of
+ * its own.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <glib/gstdio.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include "qemu/atomic.h"
+#include "qemu/memfd.h"
+#include "core/brokermsg.h"
+#include "core/policy.h"
+#include "vamp-qtest.h"
+
+/* How long anything may take, on a machine that does something else. */
+#define PATIENCE_S 30
+
+static const int idle[] = { 2, 3 };
+static const int one_busy[] = { 5, 95 };
+
+/* What the stand-in does wrong. */
+typedef enum Mode {
+    GOOD,
+    REFUSES,            /* HELLO is answered with an error */
+    REFUSES_THREADS,    /* THREAD_ADD is */
+    SAYS_GARBAGE,
+    SAYS_LESS,          /* half a message */
+    OTHER_SERIAL,
+    OTHER_TYPE,
+    OTHER_VERSION,
+    NO_PAGE,
+    SHORT_PAGE,
+    UNSEALED_PAGE,
+    BAD_PAGE,           /* always being written */
+    SILENT,
+    HANGS_UP,
+    DEAF,               /* reads nothing after the threads */
+} Mode;
+
+typedef union Packet {
+    uint64_t align;
+    struct vamp_bmsg_head head;
+    struct vamp_bmsg_hello hello;
+    struct vamp_bmsg_thread thread;
+    struct vamp_bmsg_ratio ratio;
+    struct vamp_bmsg_class vclass;
+    struct vamp_bmsg_welcome welcome;
+    struct vamp_bmsg_error error;
+    char bytes[VAMP_BMSG_MAX];
+} Packet;
+
+typedef struct Broker {
+    Mode mode;
+    char *dir, *path;
+    int listener;
+    int client;                 /* atomic; -1: none */
+    int threads;
+    size_t page_size;
+    int page_fd;
+    struct vamp_broker_page *page;
+    GAsyncQueue *heard;         /* Packet, as they came */
+    GThread *thread;
+} Broker;
+
+/* --- the stand-in --------------------------------------------------------- */
+
+static size_t size_of(uint32_t type)
+{
+    switch (type) {
+    case VAMP_BMSG_WELCOME:
+        return sizeof(struct vamp_bmsg_welcome);
+    case VAMP_BMSG_ERROR:
+        return sizeof(struct vamp_bmsg_error);
+    default:
+        return sizeof(struct vamp_bmsg_ok);
+    }
+}
+
+static void answer(Broker *b, uint32_t type, uint32_t serial, Packet *p, int fd)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = { 0 };
+    struct iovec iov = { .iov_base = p, .iov_len = size_of(type) };
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+    p->head = (struct vamp_bmsg_head) {
+        VAMP_BROKER_MAGIC, type, size_of(type), serial
+    };
+    if (b->mode == SAYS_GARBAGE) {
+        memset(p, 0xa5, sizeof(*p));
+    } else if (b->mode == SAYS_LESS) {
+        iov.iov_len = sizeof(p->head) - 1;
+    } else if (b->mode == OTHER_SERIAL) {
+        p->head.serial++;
+    }
+    if (fd >= 0) {
+        struct cmsghdr *cmsg;
+
+        msg.msg_control = &control;
+        msg.msg_controllen = sizeof(control);
+        cmsg = CMSG_FIRSTHDR(&msg);
+        cmsg->cmsg_level = SOL_SOCKET;
+        cmsg->cmsg_type = SCM_RIGHTS;
+        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+    }
+    sendmsg(b->client, &msg, MSG_NOSIGNAL);
+}
+
+static void answer_error(Broker *b, uint32_t serial, const char *text)
+{
+    Packet p = { .error = { .err = EPERM } };
+
+    g_strlcpy(p.error.text, text, sizeof(p.error.text));
+    answer(b, VAMP_BMSG_ERROR, serial, &p, -1);
+}
+
+static void answer_hello(Broker *b, uint32_t serial)
+{
+    Packet p = {
+        .welcome = {
+            .version = VAMP_BROKER_VERSION + (b->mode == OTHER_VERSION),
+            .period_ms = 50,
+            .page_size = b->page_size,
+        },
+    };
+
+    if (b->mode == REFUSES) {
+        answer_error(b, serial, "the test does not like it");
+    } else if (b->mode == OTHER_TYPE) {
+        answer(b, VAMP_BMSG_OK, serial, &p, -1);
+    } else {
+        answer(b, VAMP_BMSG_WELCOME, serial, &p,
+               b->mode == NO_PAGE ? -1 : b->page_fd);
+    }
+}
+
+/* Speaks with one QEMU until it goes. */
+static void serve(Broker *b)
+{
+    for (;;) {
+        g_autofree Packet *p = g_new0(Packet, 1);
+        Packet ok = { 0 };
+        uint32_t type, serial;
+        ssize_t size;
+
+        if (b->mode == DEAF && b->threads == 3) {
+            return;
+        }
+        size = recv(b->client, p, sizeof(*p), 0);
+        if (size <= 0) {
+            return;
+        }
+        g_assert_cmpuint(p->head.magic, ==, VAMP_BROKER_MAGIC);
+        g_assert_cmpuint(p->head.size, ==, size);
+        type = p->head.type;
+        serial = p->head.serial;
+        g_async_queue_push(b->heard, g_steal_pointer(&p));
+        if (b->mode == HANGS_UP) {
+            return;
+        }
+        if (b->mode == SILENT || type == VAMP_BMSG_CLASS) {
+            continue;
+        }
+        if (type == VAMP_BMSG_HELLO) {
+            answer_hello(b, serial);
+            continue;
+        }
+        b->threads += type == VAMP_BMSG_THREAD_ADD;
+        if (type == VAMP_BMSG_THREAD_ADD && b->mode == REFUSES_THREADS) {
+            answer_error(b, serial, "no such thread here");
+        } else {
+            answer(b, VAMP_BMSG_OK, serial, &ok, -1);
+        }
+    }
+}
+
+static gpointer broker_main(gpointer opaque)
+{
+    Broker *b = opaque;
+    int fd;
+
+    while ((fd = accept(b->listener, NULL, NULL)) >= 0) {
+        b->threads = 0;
+        qatomic_set(&b->client, fd);
+        serve(b);
+        if (b->mode != DEAF) {
+            qatomic_set(&b->client, -1);
+            close(fd);
+        }
+    }
+    return NULL;
+}
+
+static void broker_listen(Broker *b)
+{
+    struct sockaddr_un un = { .sun_family = AF_UNIX };
+
+    g_strlcpy(un.sun_path, b->path, sizeof(un.sun_path));
+    b->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(b->listener, >=, 0);
+    g_assert_cmpint(bind(b->listener, (struct sockaddr *)&un, sizeof(un)), ==,
+                    0);
+    g_assert_cmpint(listen(b->listener, 8), ==, 0);
+    b->thread = g_thread_new("broker", broker_main, b);
+}
+
+static Broker *broker_new(Mode mode)
+{
+    Broker *b = g_new0(Broker, 1);
+    unsigned seals = F_SEAL_SHRINK | F_SEAL_GROW;
+
+    b->mode = mode;
+    b->client = -1;
+    b->dir = g_dir_make_tmp("vamp-broker-XXXXXX", NULL);
+    b->path = g_build_filename(b->dir, "sock", NULL);
+    b->heard = g_async_queue_new_full(g_free);
+    b->page_size = sizeof(*b->page) + 8 * sizeof(b->page->thread[0]);
+    b->page_fd = memfd_create("page", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    g_assert_cmpint(b->page_fd, >=, 0);
+    g_assert_cmpint(ftruncate(b->page_fd, b->page_size), ==, 0);
+    b->page = mmap(NULL, b->page_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+                   b->page_fd, 0);
+    g_assert(b->page != MAP_FAILED);
+    b->page->magic = VAMP_BROKER_MAGIC;
+    b->page->version = VAMP_BROKER_VERSION;
+    b->page->seq = mode == BAD_PAGE;
+    if (mode == SHORT_PAGE) {
+        b->page_size *= 2;
+    }
+    if (mode != UNSEALED_PAGE) {
+        g_assert_cmpint(fcntl(b->page_fd, F_ADD_SEALS, seals), ==, 0);
+    }
+    broker_listen(b);
+    return b;
+}
+
+/* It dies: the connection ends, and nobody listens. */
+static void broker_stop(Broker *b)
+{
+    int fd = qatomic_read(&b->client);
+
+    unlink(b->path);
+    shutdown(b->listener, SHUT_RDWR);
+    if (fd >= 0) {
+        shutdown(fd, SHUT_RDWR);
+    }
+    g_thread_join(b->thread);
+    close(b->listener);
+}
+
+static void broker_free(Broker *b)
+{
+    broker_stop(b);
+    close(b->page_fd);
+    g_async_queue_unref(b->heard);
+    rmdir(b->dir);
+    g_free(b->dir);
+    g_free(b->path);
+    g_free(b);
+}
+
+/* The next thing that it heard; the caller frees. */
+static Packet *heard(Broker *b, uint32_t type)
+{
+    Packet *p = g_async_queue_timeout_pop(b->heard,
+                                          PATIENCE_S * G_USEC_PER_SEC);
+
+    g_assert(p);
+    g_assert_cmpuint(p->head.type, ==, type);
+    return p;
+}
+
+static void heard_thread(Broker *b, uint32_t type, uint32_t role, uint32_t slot,
+                         int tid)
+{
+    g_autofree Packet *p = heard(b, type);
+
+    g_assert_cmpuint(p->thread.role, ==, role);
+    g_assert_cmpuint(p->thread.slot, ==, slot);
+    g_assert_cmpint(p->thread.tid, ==, tid);
+}
+
+static void heard_classes(Broker *b, int class0, int class1)
+{
+    int want[] = { class0, class1 };
+
+    for (int i = 0; i < 2; i++) {
+        g_autofree Packet *p = heard(b, VAMP_BMSG_CLASS);
+
+        g_assert_cmpuint(p->vclass.slot, ==, i);
+        g_assert_cmpuint(p->vclass.vclass, ==, want[i]);
+    }
+}
+
+static void forget(Broker *b)
+{
+    Packet *p;
+
+    while ((p = g_async_queue_try_pop(b->heard))) {
+        g_free(p);
+    }
+}
+
+/* --- QEMU ----------------------------------------------------------------- */
+
+static QTestState *start(Broker *b, const char *actuator)
+{
+    g_autofree char *args = g_strdup_printf(
+        "-name guest=desk -M q35 -cpu qemu64 -smp 2,cores=3,maxcpus=3 "
+        "-object vamp-policy,id=vamp0,actuator=%s,broker=%s",
+        actuator, b->path);
+
+    return qtest_init(args);
+}
+
+static void expect_active(QTestState *qts, const char *actuator,
+                          const char *reason)
+{
+    QDict *info = vamp_query(qts);
+
+    g_assert_cmpstr(vamp_str(info, "actuator.active"), ==, actuator);
+    vamp_expect_text(vamp_str(info, "actuator.reason"), reason);
+    qobject_unref(info);
+}
+
+static void test_conversation(void)
+{
+    Broker *b = broker_new(GOOD);
+    QTestState *qts = start(b, "broker");
+    VampLoad *load;
+    QDict *info;
+    int tid[2];
+    Packet *p;
+
+    expect_active(qts, "broker", "it works here");
+    tid[0] = vamp_tid(qts, 0);
+    tid[1] = vamp_tid(qts, 1);
+    p = heard(b, VAMP_BMSG_HELLO);
+    g_assert_cmpuint(p->hello.version, ==, VAMP_BROKER_VERSION);
+    g_assert_cmpuint(p->hello.ratio, ==, 3);
+    g_assert_cmpstr(p->hello.name, ==, "desk");
+    g_free(p);
+    heard_thread(b, VAMP_BMSG_THREAD_ADD, VAMP_BROKER_IO, 0, qtest_pid(qts));
+    heard_thread(b, VAMP_BMSG_THREAD_ADD, VAMP_BROKER_VCPU, 0, tid[0]);
+    heard_thread(b, VAMP_BMSG_THREAD_ADD, VAMP_BROKER_VCPU, 1, tid[1]);
+
+    load = vamp_load_new(qts);
+    vamp_load_run(qts, load, 2048, 2, one_busy, NULL);
+    vamp_input(qts);
+    vamp_expect_phase(qts, "mixed");
+    heard_classes(b, VAMP_CLASS_INTERACTIVE, VAMP_CLASS_BACKGROUND);
+
+    vamp_set_int(qts, "ratio", 7);
+    p = heard(b, VAMP_BMSG_RATIO);
+    g_assert_cmpuint(p->ratio.ratio, ==, 7);
+    g_free(p);
+    heard_classes(b, VAMP_CLASS_INTERACTIVE, VAMP_CLASS_BACKGROUND);
+
+    vamp_load_run(qts, load, 6000, 2, idle, NULL);
+    vamp_expect_phase(qts, "normal");
+    heard_classes(b, VAMP_CLASS_NEUTRAL, VAMP_CLASS_NEUTRAL);
+
+    /* Neighbours may be busy: without background work it matters, too. */
+    vamp_input(qts);
+    vamp_expect_phase(qts, "non-mixed");
+    heard_classes(b, VAMP_CLASS_INTERACTIVE, VAMP_CLASS_INTERACTIVE);
+    info = vamp_query(qts);
+    g_assert_cmpstr(vamp_class(info, 1), ==, "interactive");
+    qobject_unref(info);
+
+    qtest_qmp_assert_success(qts, "{ 'execute': 'device_add', 'arguments': {"
+                             " 'driver': 'qemu64-x86_64-cpu', 'id': 'cpu2',"
+                             " 'socket-id': 0, 'core-id': 2, 'thread-id': 0 }"
+                             "}");
+    heard_thread(b, VAMP_BMSG_THREAD_ADD, VAMP_BROKER_VCPU, 2,
+                 vamp_tid(qts, 2));
+
+    forget(b);
+    vamp_object_del(qts);
+    heard_classes(b, VAMP_CLASS_NEUTRAL, VAMP_CLASS_NEUTRAL);
+    p = heard(b, VAMP_BMSG_CLASS);      /* of the third vCPU */
+    g_free(p);
+    for (int i = 0; i < 3; i++) {
+        heard_thread(b, VAMP_BMSG_THREAD_DEL, VAMP_BROKER_VCPU, i, 0);
+    }
+    qtest_quit(qts);
+    vamp_load_free(load);
+    broker_free(b);
+}
+
+static void test_account(void)
+{
+    Broker *b = broker_new(GOOD);
+    struct vamp_broker_page *page = b->page;
+    QTestState *qts;
+    QDict *info;
+    char *text;
+
+    page->state = VAMP_BROKER_GUARD;
+    page->share_ppm = 333333;
+    page->debt_ns = -2500000;
+    page->used_ns = 7000000;
+    page->entitled_ns = 9500000;
+    page->weight = 80;
+    page->weight_base = 100;
+    page->guards = 4;
+    g_strlcpy(page->reason, "it owes too much", sizeof(page->reason));
+    page->nr_threads = UINT32_MAX;      /* more than there is room for */
+    page->thread[1] = (struct vamp_broker_page_thread) {
+        .tid = 1, .role = VAMP_BROKER_VCPU, .slot = 1,
+        .sched = VAMP_BROKER_SCHED_RR,
+    };
+    qts = start(b, "auto");
+    info = vamp_query(qts);
+    g_assert_cmpstr(vamp_str(info, "actuator.active"), ==, "broker");
+    g_assert_cmpstr(vamp_str(info, "actuator.broker.path"), ==, b->path);
+    g_assert_cmpstr(vamp_str(info, "actuator.broker.state"), ==, "guard");
+    g_assert_cmpstr(vamp_str(info, "actuator.broker.reason"), ==,
+                    "it owes too much");
+    g_assert_cmpfloat(vamp_num(info, "actuator.broker.debt-ms"), ==, -2.5);
+    g_assert_cmpfloat(vamp_num(info, "actuator.broker.used-ms"), ==, 7);
+    g_assert_cmpfloat(vamp_num(info, "actuator.broker.entitled-ms"), ==, 9.5);
+    g_assert_cmpfloat(vamp_num(info, "actuator.broker.share-percent"), ==,
+                      33.3333);
+    g_assert_cmpfloat(vamp_num(info, "actuator.broker.weight"), ==, 80);
+    g_assert_cmpfloat(vamp_num(info, "actuator.broker.weight-base"), ==, 100);
+    g_assert_cmpfloat(vamp_num(info, "actuator.broker.guards"), ==, 4);
+    g_assert_cmpstr(vamp_str(vamp_vcpu(info, 1), "scheduling"), ==, "rr");
+    g_assert_null(qdict_get(vamp_vcpu(info, 0), "scheduling"));
+    qobject_unref(info);
+    text = qtest_hmp(qts, "info vamp");
+    vamp_expect_text(text, "state guard: it owes too much, owes -2.5 ms");
+    g_free(text);
+    qtest_quit(qts);
+    broker_free(b);
+}
+
+/* Whatever it does to a newcomer: QEMU runs, and says what it was. */
+static void test_bad_start(void)
+{
+    static const struct {
+        Mode mode;
+        const char *why;
+    } cases[] = {
+        { REFUSES, "refuses: the test does not like it" },
+        { REFUSES_THREADS, "refuses: no such thread here" },
+        { SAYS_GARBAGE, "no valid message" },
+        { SAYS_LESS, "no valid message" },
+        { OTHER_SERIAL, "something else than was asked" },
+        { OTHER_TYPE, "another kind (66) than expected (65)" },
+        { OTHER_VERSION, "version 2 of the protocol, valid is 1" },
+        { NO_PAGE, "no valid status page" },
+        { SHORT_PAGE, "no valid status page" },
+        { UNSEALED_PAGE, "no valid status page" },
+        { SILENT, "did not answer within 1000 ms" },
+        { HANGS_UP, "did not answer: Connection reset" },
+    };
+
+    for (int i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Broker *b = broker_new(cases[i].mode);
+        QTestState *qts = start(b, "broker");
+
+        g_test_message("%s", cases[i].why);
+        expect_active(qts, "none", cases[i].why);
+        vamp_input(qts);
+        vamp_expect_phase(qts, "non-mixed");
+        qtest_quit(qts);
+        broker_free(b);
+    }
+}
+
+static void test_bad_page(void)
+{
+    Broker *b = broker_new(BAD_PAGE);
+    QTestState *qts = start(b, "broker");
+    QDict *info = vamp_query(qts);
+
+    g_assert_cmpstr(vamp_str(info, "actuator.active"), ==, "broker");
+    g_assert_null(vamp_get(info, "actuator.broker"));
+    qobject_unref(info);
+    qtest_quit(qts);
+    broker_free(b);
+}
+
+static void expect_fault(QTestState *qts, const char *why)
+{
+    QDict *e = qtest_qmp_eventwait_ref(qts, "VAMP_FAULT");
+
+    g_assert_cmpstr(vamp_str(e, "data.id"), ==, "vamp0");
+    vamp_expect_text(vamp_str(e, "data.reason"), why);
+    qobject_unref(e);
+}
+
+static void test_lost(gconstpointer actuator)
+{
+    Broker *b = broker_new(GOOD);
+    QTestState *qts = start(b, actuator);
+    QDict *info;
+
+    expect_active(qts, "broker", "");
+    vamp_input(qts);
+    vamp_expect_phase(qts, "non-mixed");
+    broker_stop(b);
+    expect_fault(qts, "the connection to the broker ended");
+    info = vamp_query(qts);
+    g_assert_cmpstr(vamp_str(info, "actuator.active"), !=, "broker");
+    vamp_expect_text(vamp_str(info, "actuator.reason"), "cannot connect to");
+    vamp_expect_text(vamp_str(info, "actuator.reason"), b->path);
+    g_assert_cmpfloat(vamp_num(info, "counters.faults"), ==, 1);
+    qobject_unref(info);
+
+    /* It comes back, and is found by a later phase. */
+    broker_listen(b);
+    qtest_clock_step(qts, 11000 * MS);
+    vamp_input(qts);
+    expect_active(qts, "broker", "");
+    forget(b);
+    qtest_quit(qts);
+    broker_free(b);
+}
+
+static void test_unasked(void)
+{
+    Broker *b = broker_new(GOOD);
+    QTestState *qts = start(b, "broker");
+    Packet ok = { 0 };
+
+    expect_active(qts, "broker", "");
+    answer(b, VAMP_BMSG_OK, 77, &ok, -1);
+    expect_fault(qts, "spoke without being asked");
+    qtest_quit(qts);
+    broker_free(b);
+}
+
+/* Its queue is full: QEMU does not wait for it. */
+static void test_deaf(void)
+{
+    Broker *b = broker_new(DEAF);
+    QTestState *qts = start(b, "broker");
+    QDict *e = NULL;
+
+    expect_active(qts, "broker", "");
+    for (int i = 0; !e && i < 5000; i++) {
+        vamp_input(qts);
+        qtest_clock_step(qts, 600 * MS);
+        /* Drops the phases' events on the way. */
+        e = qtest_qmp_event_ref(qts, "VAMP_FAULT");
+    }
+    g_assert(e);
+    vamp_expect_text(vamp_str(e, "data.reason"),
+                     "the connection to the broker ended");
+    qobject_unref(e);
+    qtest_quit(qts);
+    close(b->client);
+    b->client = -1;
+    broker_free(b);
+}
+
+static void test_property(void)
+{
+    QTestState *qts = qtest_init("-M q35 -object vamp-policy,id=vamp0,"
+                                 "actuator=broker,broker=/nowhere/sock");
+    g_autofree char *path = g_strnfill(200, 'x');
+
+    expect_active(qts, "none", "cannot connect to /nowhere/sock");
+    vamp_expect_error(vamp_try_set(qts, "broker",
+                                   QOBJECT(qstring_from_str("sock"))),
+                      "broker=sock is no absolute path, valid is one like "
+                      "/run/vamp/broker.sock");
+    path[0] = '/';
+    vamp_set_str(qts, "broker", path);
+    expect_active(qts, "none", "too long, valid are at most 107 characters");
+    qtest_quit(qts);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    /* A peer that hangs up while we speak is no reason to die. */
+    signal(SIGPIPE, SIG_IGN);
+    qtest_add_func("vamp/broker/conversation", test_conversation);
+    qtest_add_func("vamp/broker/account", test_account);
+    qtest_add_func("vamp/broker/bad-start", test_bad_start);
+    qtest_add_func("vamp/broker/bad-page", test_bad_page);
+    qtest_add_data_func("vamp/broker/lost", "broker", test_lost);
+    qtest_add_data_func("vamp/broker/lost-auto", "auto", test_lost);
+    qtest_add_func("vamp/broker/unasked", test_unasked);
+    qtest_add_func("vamp/broker/deaf", test_deaf);
+    qtest_add_func("vamp/broker/property", test_property);
+    return g_test_run();
+}
