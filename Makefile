@@ -3,26 +3,32 @@
 #   make            what there is
 #   make run        install what is missing, build, boot two guests, show the response with and without VAMP
 #   make check      everything that this machine can test
+#   make bench      policies side by side on a simulated host
 #
 # Variables: QEMU_SRC=DIR (a QEMU source folder instead of the distribution's), BUILD=DIR, JOBS=N, PREFIX=, DESTDIR=,
-# KERNEL=FILE and KERNEL_MODULES=DIR (for the guests of `make run`), RUN_ARGS=..., CHECK=GROUPS
+# KERNEL=FILE and KERNEL_MODULES=DIR (for the guests of `make run`), RUN_ARGS=..., CHECK=GROUPS,
+# SCENARIOS=, POLICIES=, SEEDS= (of `make bench`)
 
 BUILD ?= $(CURDIR)/build
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 RUN_ARGS ?=
 CHECK ?=
+SCENARIOS ?=
+POLICIES ?=
+SEEDS ?= 3
 
 export BUILD JOBS QEMU_SRC
 
 # `make QEMU_SRC=DIR` builds; a bare `make` says what there is.
 .DEFAULT_GOAL := $(if $(QEMU_SRC),build,help)
 
-.PHONY: help setup build run check full install update qtest-baseline clean distclean
+.PHONY: help setup build run check bench full install update qtest-baseline clean distclean
 
 help:
 	@echo 'make run             build, boot two guests, show the response time with and without VAMP'
 	@echo 'make check           run all tests that this machine can run (CHECK="core style": only these groups)'
+	@echo 'make bench           measure all policies on a simulated host (SCENARIOS="3vms-2cpus" POLICIES=... SEEDS=1)'
 	@echo 'make build           only build: build/bin/qemu-system-x86_64 (slim: what run and check need)'
 	@echo 'make full            build QEMU with all default features and devices; make install DESTDIR=... PREFIX=...'
 	@echo 'make update          ask the archive for a newer QEMU $(shell . upstream/qemu.conf; echo $$QEMU_SERIES).x and build it'
@@ -47,12 +53,21 @@ run:
 
 check:
 	@echo '[vamp] make check: packages, QEMU twice (plain, ASan+UBSan), then the tests'
-	@scripts/setup build run check
+	@scripts/setup build run check bench
 	@scripts/qemu-source
 	@scripts/qemu-build slim tests
 	@scripts/qemu-build asan
 	@$(MAKE) --no-print-directory -s -C tests/functional BUILD='$(BUILD)'
+	@$(MAKE) --no-print-directory -s -C lab BUILD='$(BUILD)'
 	@tests/check.py $(CHECK)
+
+bench:
+	@echo '[vamp] make bench: packages, QEMU, then about 20 s a run; 15 runs a scenario (SCENARIOS="..." SEEDS=1: fewer)'
+	@scripts/setup build bench
+	@scripts/qemu-source
+	@scripts/qemu-build slim
+	@$(MAKE) --no-print-directory -s -C lab BUILD='$(BUILD)'
+	@lab/bench.py --scenarios '$(SCENARIOS)' --policies '$(POLICIES)' --seeds '$(SEEDS)' --results '$(BUILD)/results'
 
 full:
 	@echo '[vamp] make full: about 10 minutes on 2 cores'
@@ -80,7 +95,7 @@ clean:
 	@echo '[vamp] removing what was built; downloads and results stay'
 	@rm -rf '$(BUILD)'/qemu/build-* '$(BUILD)'/qemu/src* '$(BUILD)'/qemu/orig '$(BUILD)'/qemu/upstream \
 	    '$(BUILD)'/qemu/patch-stamp '$(BUILD)'/qemu/patched-files '$(BUILD)'/qemu/links \
-	    '$(BUILD)'/bin '$(BUILD)'/core '$(BUILD)'/core-asan '$(BUILD)'/guest '$(BUILD)'/log
+	    '$(BUILD)'/bin '$(BUILD)'/core '$(BUILD)'/core-asan '$(BUILD)'/guest '$(BUILD)'/lab '$(BUILD)'/log
 
 distclean:
 	@echo '[vamp] removing $(BUILD)'

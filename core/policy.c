@@ -222,19 +222,28 @@ void vamp_policy_set_audio_task(struct vamp_policy *p, uint64_t task)
 
 bool vamp_policy_input(struct vamp_policy *p, uint64_t now)
 {
-    /* A clock that ran backwards leaves no time since the last event. */
-    uint64_t gap = now > p->last_event_ns ? now - p->last_event_ns : 0;
-    bool soon = p->have_event && gap < VAMP_DOUBLE_CLICK_MS * NS_PER_MS;
+    /*
+     * From the event that the phase stands for, not from the last one: who
+     * types without a pause would be left alone when the phase ends, in the
+     * middle of a word.
+     */
+    bool soon = p->have_event && now - p->last_event_ns <
+                                 VAMP_DOUBLE_CLICK_MS * NS_PER_MS;
     /* Past its end a phase runs no more, even if the caller's timer is late. */
     bool runs = p->phase != VAMP_PHASE_NORMAL && now < p->until_ns;
 
-    p->have_event = true;
-    p->last_event_ns = now;
     p->count.events++;
+    if (now < p->last_event_ns) {
+        /* The clock ran backwards: it begins anew here. */
+        p->last_event_ns = now;
+        soon = p->have_event;
+    }
     if (soon && runs) {
         p->count.events_coalesced++;
         return false;
     }
+    p->have_event = true;
+    p->last_event_ns = now;
     return true;
 }
 

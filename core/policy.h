@@ -35,7 +35,7 @@
 #define VAMP_MAX_PHASE_MS_MAX       60000
 #define VAMP_MAX_PHASE_MS_DEFAULT   5000
 
-/* A second event this soon is the rest of a double click: no new phase. */
+/* An event this soon is the rest of a double click: no new phase. */
 #define VAMP_DOUBLE_CLICK_MS        500
 
 /* Background tasks that a plan can name; more are counted, not named. */
@@ -122,7 +122,7 @@ struct vamp_policy {
     uint64_t since_ns;                  /* when the phase began or restarted */
     uint64_t until_ns;                  /* when it ends; UINT64_MAX in normal */
     bool have_event;
-    uint64_t last_event_ns;
+    uint64_t last_event_ns;             /* that began or restarted one */
     bool sound;
 
     bool by_task;                       /* plan made from tasks, not vCPUs */
@@ -203,7 +203,7 @@ void vamp_policy_set_audio_task(struct vamp_policy *p, uint64_t task);
 
 /*
  * Would an input event at @now begin or restart a phase? False within the
- * double-click time of the last event while a phase runs. Counts the event.
+ * double-click time of the event that began it, while it runs. Counts the event.
  * When true, the caller brings loads and tables up to @now and calls
  * vamp_policy_begin().
  */

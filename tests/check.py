@@ -288,7 +288,7 @@ def group_style():
     files = run(['git', 'ls-files', 'core/*.[ch]', 'hw/*.[ch]',
                  'include/*.h', 'accel/*.[ch]', 'ui/*.[ch]', 'audio/*.[ch]',
                  'tests/qtest/*.[ch]', 'tests/unit/*.[ch]',
-                 'broker/*.[ch]'])[1].split()
+                 'broker/*.[ch]', 'lab/*.[ch]'])[1].split()
     # It sees __KERNEL__ in the one file that may have it, and takes the
     # product sign of a comment for a pointer.
     code, output, seconds = run(
@@ -314,12 +314,32 @@ def group_scripts():
         tap_program(f'scripts: {os.path.basename(script)}', [script])
 
 
+def scripts_of(group, folder):
+    """Runs the test programs of a folder."""
+    for script in sorted(glob.glob(os.path.join(TOP, 'tests', folder,
+                                                'test_*.py'))):
+        tap_program(f'{group}: {os.path.basename(script)}',
+                    [sys.executable, script])
+
+
 def group_functional():
     """real guests, real clients"""
-    for script in sorted(glob.glob(os.path.join(TOP,
-                                                'tests/functional/test_*.py'))):
-        tap_program(f'functional: {os.path.basename(script)}',
-                    [sys.executable, script])
+    scripts_of('functional', 'functional')
+
+
+def group_libvirt():
+    """domains of a real libvirtd"""
+    scripts_of('libvirt', 'libvirt')
+
+
+def group_kernel():
+    """KVM with a real kernel, in a host in a box"""
+    scripts_of('kernel', 'kernel')
+
+
+def group_lab():
+    """the simulated host: scenarios, statistics, identical bytes"""
+    scripts_of('lab', 'lab')
 
 
 GROUPS = {
@@ -328,6 +348,9 @@ GROUPS = {
     'scripts': group_scripts,
     'qemu': group_qemu,
     'functional': group_functional,
+    'libvirt': group_libvirt,
+    'kernel': group_kernel,
+    'lab': group_lab,
     'upstream': group_upstream,
     'asan': group_asan,
 }

@@ -17,6 +17,7 @@
 #include "hw/vamp/cpumap-file.h"
 #include "hw/vamp/cpumap-lock.h"
 #include "hw/vamp/cpumap-pin.h"
+#include "system/runstate.h"
 
 #define TYPE_OSNET_CPUMAP "osnet-cpumap"
 OBJECT_DECLARE_SIMPLE_TYPE(OsnetCpumap, OSNET_CPUMAP)
@@ -53,6 +54,7 @@ struct OsnetCpumap {
     char *lock_reason;          /* why there are none, or not for all VMs */
 
     DeviceListener listener;
+    VMChangeStateEntry *vmstate;    /* until the VM runs */
     Notifier machine_done;
     Notifier exit_notifier;
 };

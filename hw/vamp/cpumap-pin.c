@@ -178,6 +178,26 @@ static void explain(const VampPins *pins, const VampThread *t, int err,
     }
 }
 
+/* Says why a thread that somebody else has given @now is not moved. */
+static void refuse(const VampPins *pins, const VampThread *t,
+                   const VampCpus *now, Error **errp)
+{
+    g_autofree char *name = thread_name(t);
+    g_autofree char *want = vamp_cpus_format(&t->cpus);
+    g_autofree char *list = vamp_cpus_format(now);
+    g_autofree char *group = NULL;
+    VampCpus allowed;
+
+    if (cpuset_forbids(pins, t, &allowed, &group)) {
+        explain(pins, t, EINVAL, errp);
+        return;
+    }
+    error_setg(errp, "%s cannot be put on host CPU %s: somebody else "
+               "(libvirt's vcpupin or iothreadpin, or taskset) has pinned it "
+               "to host CPU %s, which would have to include it", name, want,
+               list);
+}
+
 /*
  * May we move this thread? Yes if it is where we have put it, if it may run
  * there anyway, or if it only has what the whole process began with.
@@ -185,12 +205,8 @@ static void explain(const VampPins *pins, const VampThread *t, int err,
 static bool may_pin(VampPins *pins, const VampThread *t, const Pin *pin,
                     const VampCpus *now, Error **errp)
 {
-    g_autofree char *name = NULL;
-    g_autofree char *list = NULL;
-    g_autofree char *want = NULL;
-    g_autofree char *group = NULL;
     Pin *main_pin = find_pin(pins, getpid());
-    VampCpus base, allowed;
+    VampCpus base;
 
     if (t->kind == VAMP_THREAD_KIND_EMULATOR || pin->ours ||
         within(&t->cpus, now)) {
@@ -204,18 +220,7 @@ static bool may_pin(VampPins *pins, const VampThread *t, const Pin *pin,
     if (same(now, &base)) {
         return true;
     }
-    if (cpuset_forbids(pins, t, &allowed, &group)) {
-        /* That is why it has another affinity than the main thread. */
-        explain(pins, t, EINVAL, errp);
-        return false;
-    }
-    name = thread_name(t);
-    want = vamp_cpus_format(&t->cpus);
-    list = vamp_cpus_format(now);
-    error_setg(errp, "%s cannot be put on host CPU %s: somebody else "
-               "(libvirt's vcpupin or iothreadpin, or taskset) has pinned it "
-               "to host CPU %s, which would have to include it", name, want,
-               list);
+    refuse(pins, t, now, errp);
     return false;
 }
 
@@ -342,6 +347,23 @@ bool vamp_pins_apply(VampPins *pins, GPtrArray *threads, Error **errp)
         }
     }
     return true;
+}
+
+bool vamp_pins_renew(VampPins *pins, GPtrArray *threads, Error **errp)
+{
+    for (unsigned i = 0; i < threads->len; i++) {
+        VampThread *t = g_ptr_array_index(threads, i);
+        Pin *pin = find_pin(pins, t->tid);
+        VampCpus now;
+
+        if (t->pin && pin && pin->ours &&
+            vamp_affinity_get(t->tid, &now) == 0 && !same(&now, &pin->set) &&
+            !within(&t->cpus, &now)) {
+            refuse(pins, t, &now, errp);
+            return false;
+        }
+    }
+    return vamp_pins_apply(pins, threads, errp);
 }
 
 /* Not of another process that has been given the number since. */

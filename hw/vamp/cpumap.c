@@ -382,6 +382,38 @@ static void device_unrealized(DeviceListener *listener, DeviceState *dev)
     }
 }
 
+/* --- the VM runs ---------------------------------------------------------- */
+
+static void forget_vmstate(OsnetCpumap *c)
+{
+    if (c->vmstate) {
+        qemu_del_vm_change_state_handler(c->vmstate);
+        c->vmstate = NULL;
+    }
+}
+
+/*
+ * libvirt starts QEMU stopped, moves each of its threads to a cpuset of its own,
+ * and lets the VM run. With cgroup v1 that undoes every affinity, also where no
+ * pinning has been asked of libvirt (seen with 9.0). Only once: who changes a
+ * thread of a VM that has run means it.
+ */
+static void vm_state_changed(void *opaque, bool running, RunState state)
+{
+    OsnetCpumap *c = opaque;
+    g_autoptr(GPtrArray) threads = NULL;
+    Error *err = NULL;
+
+    if (!running) {
+        return;
+    }
+    forget_vmstate(c);
+    threads = vamp_cpumap_threads(&c->now);
+    if (!vamp_pins_renew(c->pins, threads, &err)) {
+        warn_reportf_err(err, "osnet-cpumap: ");
+    }
+}
+
 /* --- life ----------------------------------------------------------------- */
 
 /* Runs in a forked child: what vamp_affinity_set() does, on itself. */
@@ -422,6 +454,9 @@ static bool cpumap_start(OsnetCpumap *c, Error **errp)
     c->listener.realize = device_realized;
     c->listener.unrealize = device_unrealized;
     device_listener_register(&c->listener);
+    if (!runstate_is_running()) {
+        c->vmstate = qemu_add_vm_change_state_handler(vm_state_changed, c);
+    }
     return true;
 }
 
@@ -433,6 +468,7 @@ static void cpumap_stop(OsnetCpumap *c)
         return;
     }
     device_listener_unregister(&c->listener);
+    forget_vmstate(c);
     vamp_irq_follow_stop();
     /* While QEMU ends, vCPUs and IOThreads may be in pieces already. */
     tids = all_tids();

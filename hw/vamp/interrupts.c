@@ -350,8 +350,9 @@ static void find_injection(VampIrqView *v)
     }
     if (!v->lapic_in_kvm) {
         v->injection = VAMP_INJECTION_EXIT;
-        v->injection_reason = g_strdup("the local APICs are QEMU's: the vCPU "
-                                       "comes back to it for each interrupt");
+        v->injection_reason = g_strdup("no interrupt controller is in KVM: the "
+                                       "vCPU comes back to QEMU for each "
+                                       "interrupt");
         return;
     }
     switch (vamp_host_kvm_injection("/sys", &v->injection_reason)) {

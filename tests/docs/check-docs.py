@@ -233,7 +233,7 @@ def check_files():
         name = doc.relative_to(TOP)
         text = doc.read_text(encoding='utf-8')
         for path in sorted(set(re.findall(
-                r'(?<![\w/.-])((?:accel|audio|core|hw/vamp|include/hw/vamp|'
+                r'(?<![\w/.-])((?:accel|audio|core|lab|hw/vamp|include/hw/vamp|'
                 r'qapi|scripts|tests|ui|upstream|docs|configs)/'
                 r'[\w./+-]*\w)', text))):
             pending = re.search(re.escape(path) + r'`* \(pending\)', text)

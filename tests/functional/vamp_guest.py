@@ -71,7 +71,7 @@ def _child_setup(cpus=None, group=None, no_nice=False):
     return setup
 
 
-class _Lines:
+class Lines:
     """Lines from a socket, with a deadline."""
 
     def __init__(self, path, alive, timeout=10):
@@ -119,12 +119,23 @@ class QmpError(GuestError):
 
 
 class Qmp:
-    """A QMP connection."""
+    """
+    A QMP connection.
 
-    def __init__(self, path, alive):
-        self._lines = _Lines(path, alive)
+    @timeout  of a command, in seconds
+    @launch   called when the socket is connected: what greets there comes then
+    """
+
+    def __init__(self, path, alive, timeout=20, launch=None):
+        self._lines = Lines(path, alive)
+        self._timeout = timeout
         self.events = []        # all that came, in their order
-        self._receive(10)       # the greeting
+        if launch:
+            launch()
+        deadline = time.monotonic() + timeout
+        while self._receive(1) is None:
+            if not alive() or time.monotonic() > deadline:
+                raise GuestError('QEMU does not greet on its QMP socket')
         self.cmd('qmp_capabilities')
 
     def _receive(self, timeout):
@@ -134,8 +145,9 @@ class Qmp:
             raise GuestError('QEMU closed its QMP socket') from None
         return None if line is None else json.loads(line)
 
-    def cmd(self, command, _timeout=20, **arguments):
+    def cmd(self, command, _timeout=None, **arguments):
         """Executes @command, returns its result. '_' in names becomes '-'."""
+        _timeout = _timeout or self._timeout
         msg = {'execute': command}
         if arguments:
             msg['arguments'] = {k.replace('_', '-'): v
@@ -178,11 +190,12 @@ class Vm:
     @accel    'kvm', 'tcg', or the whole argument of -accel
     @display  a VNC server (.vnc) and a display
     @extra    more arguments of QEMU
+    @append   more words of the guest kernel's command line
     """
 
     def __init__(self, name, rundir, qemu=None, kernel=None, initrd=None,
                  accel='tcg', smp=2, memory=256, machine='q35', display=False,
-                 extra=()):
+                 extra=(), append=''):
         self.name = name
         self.qemu = qemu or os.path.join(BUILD, 'bin', 'qemu-system-x86_64')
         self.kernel = kernel or os.path.join(BUILD, 'kernel', 'vmlinuz')
@@ -193,6 +206,7 @@ class Vm:
         self.machine = machine
         self.display = display
         self.extra = list(extra)
+        self.append = append
         base = os.path.join(rundir, name)
         self.console = base + '.console'
         self.errors = base + '.stderr'
@@ -205,12 +219,18 @@ class Vm:
         self._control = None
         self._proc = None
 
+    @staticmethod
+    def chardev(name, path):
+        """Argument of -chardev for one end of a line to the guest."""
+        return f'socket,id={name},path={path},server=on,wait=off'
+
     def args(self):
         """The command line."""
         append = 'console=ttyS0 quiet panic=-1 reboot=t mitigations=off ' \
                  'vt.global_cursor_default=0'
         if self.accel.startswith('tcg'):
             append += ' tsc=reliable'
+        append = f'{append} {self.append}'.strip()
         args = [
             self.qemu, '-name', self.name + ',debug-threads=on',
             '-nodefaults', '-no-user-config', '-no-reboot',
@@ -219,11 +239,12 @@ class Vm:
             '-kernel', self.kernel, '-initrd', self.initrd, '-append', append,
             '-chardev', f'file,id=con,path={self.console}',
             '-serial', 'chardev:con',
-            '-qmp', f'unix:{self.qmp_path},server=on,wait=off',
-            '-device', 'virtio-serial-pci',
-            '-chardev', f'socket,id=ctl,path={self.control_path},server=on,wait=off',
+            '-chardev', self.chardev('qmp', self.qmp_path),
+            '-mon', 'chardev=qmp,mode=control',
+            '-device', 'virtio-serial-pci,id=serial0',
+            '-chardev', self.chardev('ctl', self.control_path),
             '-device', f'virtserialport,chardev=ctl,name={PORT_CONTROL}',
-            '-chardev', f'socket,id=ans,path={self.answer_path},server=on,wait=off',
+            '-chardev', self.chardev('ans', self.answer_path),
             '-device', f'virtserialport,chardev=ans,name={PORT_ANSWER}',
         ]
         if self.accel.startswith('kvm'):
@@ -253,7 +274,7 @@ class Vm:
                     from None
         try:
             self.qmp = Qmp(self.qmp_path, self.alive)
-            self._control = _Lines(self.control_path, self.alive)
+            self._control = Lines(self.control_path, self.alive)
         except GuestError as e:
             raise GuestError(f'{self.name}: QEMU did not start: '
                              f'{self.last_words() or e}') from None
@@ -491,7 +512,7 @@ class Answers:
 
     def __init__(self, vm):
         self._vm = vm
-        self._lines = _Lines(vm.answer_path, vm.alive)
+        self._lines = Lines(vm.answer_path, vm.alive)
 
     def next(self, timeout=60):
         """The next answer as list of its words (see guest/respond.c)."""
@@ -614,6 +635,10 @@ class CpuGroups:
             self._write(group, 'cpu.shares', 1024)
         else:
             self._write(group, 'cpu.weight', 100)
+        # Where the kernel shares out real-time class by groups, a new one has
+        # none of it: 40 % for each of two VMs
+        with contextlib.suppress(OSError):
+            self._write(group, 'cpu.rt_runtime_us', 400000)
         return group
 
     def add(self, vm):

@@ -586,6 +586,37 @@ static void test_foreign(void)
     qtest_quit(qts);
 }
 
+static void widen(int tid)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET(cpu_a, &set);
+    CPU_SET(cpu_b, &set);
+    g_assert_cmpint(sched_setaffinity(tid, sizeof(set), &set), ==, 0);
+}
+
+/*
+ * As libvirt does it with cgroup v1: QEMU is started stopped, and a move to
+ * another cpuset undoes the affinity. Once the VM has run it is somebody's wish.
+ */
+static void test_started(void)
+{
+    QTestState *qts = start("-S -osnet_cpumap map=0-%d,1-%d", cpu_a, cpu_b);
+    int tid = tid_of(qts, 1);
+
+    widen(tid);
+    expect_thread(qts, tid, "vcpu", false, "somebody else has changed it");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+    expect_on(qts, tid, cpu_b);
+    expect_thread(qts, tid, "vcpu", true, "as mapped");
+    widen(tid);
+    qtest_qmp_assert_success(qts, "{ 'execute': 'stop' }");
+    qtest_qmp_assert_success(qts, "{ 'execute': 'cont' }");
+    expect_thread(qts, tid, "vcpu", false, "somebody else has changed it");
+    qtest_quit(qts);
+}
+
 static char *cpuset_group(void)
 {
     static const char *const tops[] = { "/sys/fs/cgroup/cpuset", NULL };
@@ -929,6 +960,7 @@ int main(int argc, char **argv)
     qtest_add_func("/vamp/cpumap/object-add", test_object_add);
     qtest_add_func("/vamp/cpumap/hotplug", test_hotplug);
     qtest_add_func("/vamp/cpumap/foreign", test_foreign);
+    qtest_add_func("/vamp/cpumap/started", test_started);
     qtest_add_func("/vamp/cpumap/cpuset", test_cpuset);
     qtest_add_func("/vamp/cpumap/cpuset/named", test_cpuset_named);
     qtest_add_func("/vamp/cpumap/two-vms", test_two_vms);

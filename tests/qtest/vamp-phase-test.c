@@ -267,15 +267,15 @@ static void test_double_click(void)
 
     vamp_input(vm->qts);
     for (int i = 0; i < 3; i++) {
-        /* Each one within 500 ms of the one before. */
-        qtest_clock_step(vm->qts, 499 * MS);
+        /* All of them within 500 ms of the first. */
+        qtest_clock_step(vm->qts, 166 * MS);
         vamp_input(vm->qts);
     }
     g_assert_cmpfloat(counter(vm, "events"), ==, 4);
     g_assert_cmpfloat(counter(vm, "events-coalesced"), ==, 3);
     g_assert_cmpfloat(counter(vm, "phases"), ==, 1);
     /* So the phase still ends 5000 ms after the first. */
-    qtest_clock_step(vm->qts, (5000 - 3 * 499) * MS);
+    qtest_clock_step(vm->qts, (5000 - 3 * 166) * MS);
     expect(vm, "normal", "the phase lasted its time");
 
     vamp_input(vm->qts);
@@ -283,6 +283,13 @@ static void test_double_click(void)
     vamp_input(vm->qts);
     g_assert_cmpfloat(counter(vm, "events-coalesced"), ==, 3);
     g_assert_cmpfloat(counter(vm, "phases"), ==, 3);
+    /* Typing: it is not left alone in the middle of a word. */
+    for (int i = 0; i < 40; i++) {
+        qtest_clock_step(vm->qts, 300 * MS);
+        vamp_input(vm->qts);
+        expect(vm, "non-mixed", "");
+    }
+    g_assert_cmpfloat(counter(vm, "phases"), ==, 3 + 40 / 2);
     vm_free(vm);
 }
 

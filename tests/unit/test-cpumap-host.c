@@ -855,6 +855,35 @@ static void test_pin_foreign(void)
     threads_end(&t);
 }
 
+/* Threads that were moved to another cpuset, and such that were pinned. */
+static void test_pin_renew(void)
+{
+    Threads t;
+    Error *err = NULL;
+
+    if (!threads_begin(&t)) {
+        return;
+    }
+    want(&t, 0, t.a);
+    want(&t, 1, t.b);
+    g_assert_true(vamp_pins_apply(t.pins, t.list, &error_abort));
+    g_assert_cmpint(vamp_affinity_set(thread_at(&t, 1)->tid, &t.all), ==, 0);
+    g_assert_true(vamp_pins_renew(t.pins, t.list, &error_abort));
+    expect_one(&t, 0, t.a);
+    expect_one(&t, 1, t.b);
+    expect_described(&t, 1, true, true, "as mapped");
+
+    /* Also one that a map may move wherever it is. */
+    thread_at(&t, 1)->kind = VAMP_THREAD_KIND_EMULATOR;
+    set_foreign(&t, 1, t.a);
+    g_assert_true(vamp_affinity_set(thread_at(&t, 0)->tid, &t.all) == 0);
+    g_assert_false(vamp_pins_renew(t.pins, t.list, &err));
+    expect(&err, "somebody else (libvirt's vcpupin");
+    expect_all(&t, 0);
+    expect_one(&t, 1, t.a);
+    threads_end(&t);
+}
+
 /* A thread made by the pinned main thread goes back to what that one had. */
 static void test_pin_inherited(void)
 {
@@ -913,6 +942,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cpumap-host/pin", test_pin);
     g_test_add_func("/cpumap-host/pin/atomic", test_pin_atomic);
     g_test_add_func("/cpumap-host/pin/foreign", test_pin_foreign);
+    g_test_add_func("/cpumap-host/pin/renew", test_pin_renew);
     g_test_add_func("/cpumap-host/pin/inherited", test_pin_inherited);
     return g_test_run();
 }

@@ -121,18 +121,20 @@ static void test_double_click(Fixture *f, gconstpointer data)
     begin(f, false);
     g_assert_false(vamp_policy_input(f->p, T + click - 1));
     g_assert_cmpuint(f->p->until_ns, ==, T + PHASE);
-    /* From the last event, not from the phase's begin */
-    g_assert_false(vamp_policy_input(f->p, T + 2 * click - 2));
+    g_assert_false(vamp_policy_input(f->p, T + click - 1));
     g_assert_cmpuint(f->p->count.events_coalesced, ==, 2);
-    g_assert_true(vamp_policy_input(f->p, T + 3 * click - 2));
-    vamp_policy_begin(f->p, T + 3 * click - 2, VAMP_CAUSE_INPUT, NULL);
-    g_assert_cmpuint(f->p->until_ns, ==, T + 3 * click - 2 + PHASE);
+    /* From the event that began the phase, not from the last one */
+    g_assert_true(vamp_policy_input(f->p, T + click));
+    vamp_policy_begin(f->p, T + click, VAMP_CAUSE_INPUT, NULL);
+    g_assert_cmpuint(f->p->until_ns, ==, T + click + PHASE);
+    g_assert_false(vamp_policy_input(f->p, T + 2 * click - 1));
+    g_assert_true(vamp_policy_input(f->p, T + 2 * click));
     /* In the normal phase every event begins one. */
     vamp_policy_reset(f->p, T + 3 * click);
     assert_state(f, VAMP_PHASE_NORMAL, VAMP_REASON_RESET);
     g_assert_true(vamp_policy_input(f->p, T + 3 * click + 1));
-    g_assert_cmpuint(f->p->count.events, ==, 5);
-    g_assert_cmpuint(f->p->count.events_coalesced, ==, 2);
+    g_assert_cmpuint(f->p->count.events, ==, 7);
+    g_assert_cmpuint(f->p->count.events_coalesced, ==, 3);
 }
 
 /* A timer that comes late does not swallow the event behind the phase's end. */
@@ -148,16 +150,23 @@ static void test_late_timer(Fixture *f, gconstpointer data)
     g_assert_true(vamp_policy_input(f->p, T + 100 * MS));
 }
 
-/* A session of rapid typing is one phase; it ends nevertheless. */
+/* Who types without a pause is served to the end. */
 static void test_typing(Fixture *f, gconstpointer data)
 {
-    uint64_t t;
+    uint64_t t, begun = T;
 
     begin(f, false);
-    for (t = T + 200 * MS; t < T + PHASE; t += 200 * MS) {
-        g_assert_false(vamp_policy_input(f->p, t));
+    for (t = T + 200 * MS; t < T + 3 * PHASE; t += 200 * MS) {
+        bool begins = vamp_policy_input(f->p, t);
+
+        g_assert_cmpint(begins, ==, t - begun >= VAMP_DOUBLE_CLICK_MS * MS);
+        if (begins) {
+            vamp_policy_begin(f->p, t, VAMP_CAUSE_INPUT, NULL);
+            begun = t;
+        }
+        g_assert_cmpuint(f->p->until_ns - t, >, PHASE - 500 * MS);
     }
-    g_assert_true(vamp_policy_expire(f->p, T + PHASE));
+    g_assert_true(vamp_policy_expire(f->p, begun + PHASE));
     assert_state(f, VAMP_PHASE_NORMAL, VAMP_REASON_EXPIRED);
 }
 

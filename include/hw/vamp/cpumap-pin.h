@@ -42,6 +42,14 @@ void vamp_pins_free(VampPins *pins);
 bool vamp_pins_apply(VampPins *pins, GPtrArray *threads, Error **errp);
 
 /*
+ * The same for threads that were pinned before, after somebody may have moved
+ * them between cpusets: with cgroup v1 the kernel then gives a thread all CPUs
+ * of its new group. One that has been given other CPUs than it shall have is an
+ * error, of whatever kind it is.
+ */
+bool vamp_pins_renew(VampPins *pins, GPtrArray *threads, Error **errp);
+
+/*
  * Puts back all threads that are still as we have set them; goes on where that
  * fails. @tids: the threads that there are, to find those that are new.
  */

@@ -1,0 +1,286 @@
+"""
+A KVM host in a box, and guests under its KVM.
+
+  Host    a stock Linux with KVM (L1) in our QEMU; TCG emulates AMD's SVM for it
+  Guest   a guest (L2) of that host: our QEMU, run inside, as a Vm like any other
+
+A machine that cannot run a Linux guest under KVM itself, which is most build
+machines, can so run all of QEMU's KVM code with a real kernel below and above.
+
+    with contextlib.ExitStack() as stack:
+        host = Host('host', tmp, modules=[...], files={...})
+        stack.callback(host.kill)
+        host.start()
+        host.wait_ready()
+        host.sh('echo 1 > /proc/sys/...')
+        guest = Guest(host, 'guest')
+        guest.start()
+        guest.wait_ready()
+        guest.qmp.cmd('query-status')
+
+QMP, control and answer ports of a guest go through ports of the host: each is
+a unix socket here, a virtio-serial port there, and a chardev of the guest's QEMU.
+
+Copyright (c) 2026 The VAMP authors
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(1, os.path.join(TOP, 'tests', 'functional'))
+# pylint: disable=wrong-import-position
+from vamp_guest import BUILD, GuestError, Lines, Qmp, Vm, find_qemu
+
+MODULES = os.path.join(BUILD, 'kernel', 'modules')
+BUSYBOX = '/bin/busybox'
+# What the guest's QEMU loads; the folders are where it looks in both worlds.
+FIRMWARE = ['bios-256k.bin', 'kvmvapic.bin', 'linuxboot_dma.bin',
+            'efi-virtio.rom']
+FIRMWARE_DIRS = ['/usr/share/seabios', '/usr/share/qemu', '/usr/lib/ipxe/qemu']
+# Boots in 6 s on a quiet machine, a guest in it in 17 s; nothing is quiet here.
+HOST_BOOT_S = 300
+GUEST_BOOT_S = 600
+# A command of QMP or of a port in it.
+COMMAND_S = 120
+
+
+def find_module(name):
+    """The file of the kernel's module @name, or None."""
+    pattern = re.compile(re.sub('[-_]', '[-_]', name) + r'\.ko(\.\w+)?$')
+    for folder, _, files in os.walk(MODULES):
+        for file in files:
+            if pattern.match(file):
+                return os.path.join(folder, file)
+    return None
+
+
+def missing(modules=()):
+    """Why no host can be made with @modules here, or None."""
+    if not os.access(BUSYBOX, os.X_OK):
+        return f'{BUSYBOX} is missing (package busybox-static)'
+    if not os.path.isdir(MODULES):
+        return f'{MODULES} is missing: the kernel was given without its ' \
+               'modules (KERNEL_MODULES=DIR)'
+    for name in modules:
+        if not find_module(name):
+            return f'the kernel has no module {name}'
+    return None
+
+
+def program(path):
+    """{place in the host: file} of a program and its shared libraries."""
+    found = {path.lstrip('/'): path}
+    out = subprocess.run(['ldd', path], check=False, text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    for library in re.findall(r'(/\S+) \(', out.stdout):
+        found[library.lstrip('/')] = os.path.realpath(library)
+    return found
+
+
+def qemu_files(tmp):
+    """The same of our QEMU, stripped, with the firmware that a guest needs."""
+    stripped = os.path.join(tmp, 'qemu-system-x86_64')
+    subprocess.run(['strip', '-o', stripped, os.path.realpath(find_qemu())],
+                   check=True)
+    found = program(stripped)
+    found[Guest.QEMU.lstrip('/')] = found.pop(stripped.lstrip('/'))
+    for name in FIRMWARE:
+        for folder in FIRMWARE_DIRS:
+            path = os.path.join(folder, name)
+            if os.path.exists(path):
+                found[path.lstrip('/')] = os.path.realpath(path)
+                break
+    return found
+
+
+class Host(Vm):
+    """
+    The host in a box.
+
+    @modules   of its kernel, loaded at boot in this order; kvm-amd is one of them
+    @files     {place without leading slash: file of this machine}, beside QEMU
+               and what the guests boot
+    @guests    how many Guests may be made of it
+    The other arguments as for Vm.
+    """
+
+    PORTS = ('qmp', 'control', 'answer')
+
+    def __init__(self, name, rundir, modules=(), files=None, guests=4, smp=2,
+                 memory=2048, extra=(), append=''):
+        self.rundir = rundir
+        self.modules = list(modules)
+        self.files = dict(files or {})
+        self.free = list(range(guests))
+        super().__init__(
+            name, rundir, smp=smp, memory=memory,
+            initrd=os.path.join(rundir, name + '.cpio'),
+            extra=self._machine(rundir, name, guests) + list(extra),
+            append=f'intel_iommu=on {append}')
+        self._serial = 0
+
+    @staticmethod
+    def _machine(rundir, name, guests):
+        """A processor with SVM, an IOMMU, and the ports of the guests."""
+        # x2APIC IDs and VFIO both need the IOMMU.
+        args = ['-cpu', 'EPYC-v4,+svm,+x2apic',
+                '-device', 'intel-iommu,intremap=on,eim=on']
+        for n in range(guests):
+            for k, port in enumerate(Host.PORTS):
+                key = f'g{n}{port}'
+                path = os.path.join(rundir, f'{name}.{key}')
+                nr = Host.port_number(n, k)
+                args += ['-chardev', Vm.chardev(key, path),
+                         '-device', f'virtserialport,bus=serial0.0,nr={nr},'
+                                    f'chardev={key},name={key}']
+        return args
+
+    @staticmethod
+    def port_number(guest, port):
+        """Number of a virtio-serial port; Vm itself has 1 and 2."""
+        return 3 + guest * len(Host.PORTS) + port
+
+    def pack(self):
+        """Makes the initramfs."""
+        files = {'bin/busybox': BUSYBOX,
+                 Guest.KERNEL.lstrip('/'): self.kernel,
+                 Guest.INITRD.lstrip('/'): os.path.join(BUILD, 'guest',
+                                                        'initramfs.gz')}
+        files.update(qemu_files(self.rundir))
+        files.update(self.files)
+        args = [os.path.join(TOP, 'scripts', 'mkinitramfs'), '-u',
+                '-i', os.path.join(HERE, 'host-init'), '-o', self.initrd,
+                '-k', MODULES]
+        for name in self.modules:
+            args += ['-m', name]
+        for place, file in files.items():
+            if not os.path.exists(file):
+                raise GuestError(f'{file} is missing: make -C tests/functional')
+            args.append(f'{file}:{place}')
+        subprocess.run(args, check=True)
+
+    def start(self, cpus=None, group=None, user=None):
+        self.pack()
+        super().start(cpus, group, user)
+
+    def wait_ready(self, timeout=HOST_BOOT_S):
+        super().wait_ready(timeout)
+
+    def run(self, command, timeout=60):
+        """Runs @command in the host's shell; returns (exit status, output)."""
+        self._serial += 1
+        mark = f'@{self._serial}@'
+        self._control.send(f'( {command}\n) < /dev/null 2>&1; '
+                           f"printf '\\n{mark} %d\\n' $?\n")
+        lines = []
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                line = self._control.line(max(deadline - time.monotonic(), 0))
+            except (EOFError, ConnectionError):
+                line = None
+            if line is None:
+                raise GuestError(f'{self.name} did not end "{command}" within '
+                                 f'{timeout} s. It said:\n' +
+                                 '\n'.join(lines) + self.last_words())
+            if line.startswith(mark):
+                # The mark begins with a newline of its own.
+                if lines and not lines[-1]:
+                    lines.pop()
+                return int(line.split()[1]), '\n'.join(lines)
+            lines.append(line)
+
+    def sh(self, command, timeout=60):
+        """The output of @command, which must succeed."""
+        status, output = self.run(command, timeout)
+        if status:
+            raise GuestError(f'{self.name}: "{command}" ended with {status}:\n'
+                             f'{output}')
+        return output
+
+
+class Guest(Vm):
+    """
+    A guest of @host. Paths are the host's; else the arguments are Vm's.
+    """
+
+    QEMU = '/usr/bin/qemu-system-x86_64'
+    KERNEL = '/guest/vmlinuz'
+    INITRD = '/guest/initramfs.gz'
+
+    def __init__(self, host, name, accel='kvm', smp=2, memory=256,
+                 machine='q35', extra=(), append=''):
+        if not host.free:
+            raise GuestError(f'{host.name} was made for no more guests')
+        self.host = host
+        self._number = host.free.pop(0)
+        super().__init__(name, '/run', qemu=self.QEMU, kernel=self.KERNEL,
+                         initrd=self.INITRD, accel=accel, smp=smp,
+                         memory=memory, machine=machine, extra=extra,
+                         append=append)
+        base = os.path.join(host.rundir, f'{host.name}.g{self._number}')
+        self.qmp_path, self.control_path, self.answer_path = \
+            (base + port for port in host.PORTS)
+        self._pid = None
+
+    def chardev(self, name, path):
+        """In place of a socket, a port of the host."""
+        port = Host.port_number(self._number,
+                                ('qmp', 'ctl', 'ans').index(name))
+        return f'pipe,id={name},path=/dev/vport0p{port}'
+
+    @property
+    def pid(self):
+        """In the host."""
+        return self._pid
+
+    def start(self, cpus=None, group=None, user=None):
+        """Starts QEMU in the host, in its cgroup @group; not on certain CPUs
+        and not as another user."""
+        assert cpus is None and user is None
+        # First our ends: a port that nobody holds open has ended for QEMU.
+        self._control = Lines(self.control_path, self.host.alive)
+        try:
+            self.qmp = Qmp(self.qmp_path, self.alive, COMMAND_S,
+                           lambda: self._launch(group))
+        except GuestError as e:
+            raise GuestError(f'{self.name}: QEMU did not start: '
+                             f'{self.last_words() or e}') from None
+
+    def _launch(self, group):
+        join = f'echo 0 > {group}/cgroup.procs && ' if group else ''
+        command = ' '.join(shlex.quote(a) for a in self.args())
+        self._pid = int(self.host.sh(
+            f'({join}exec {command}) < /dev/null > {self.errors} 2>&1 & '
+            'echo $!'))
+
+    def alive(self):
+        return self._pid is not None and self.host.alive() and \
+            self.host.run(f'kill -0 {self._pid}')[0] == 0
+
+    def control(self, command, timeout=COMMAND_S):
+        return super().control(command, timeout)
+
+    def wait_ready(self, timeout=GUEST_BOOT_S):
+        super().wait_ready(timeout)
+
+    def last_words(self, lines=24):
+        return self.host.run(f'tail -n {lines} {self.errors} {self.console}')[1]
+
+    def kill(self):
+        for closing in (self.qmp, self._control):
+            if closing:
+                closing.close()
+        self.qmp = self._control = None
+        if self._pid is not None and self.host.alive():
+            self.host.run(f'kill -9 {self._pid}; '
+                          f'while kill -0 {self._pid}; do usleep 20000; done')
+        self._pid = None
