@@ -27,7 +27,7 @@ static gpointer slot_key(uint32_t role, uint32_t slot)
     return GUINT_TO_POINTER(role << 16 | slot);
 }
 
-/* --- threads ----------------------------------------------------------------*/
+/* --- threads ------------------------------------------------------------- */
 
 /* Descriptors are the one thing that VMs could take from each other. */
 static bool fds_left(const Vm *vm)
@@ -245,7 +245,7 @@ void vm_calm(Vm *vm)
     }
 }
 
-/* --- registration -----------------------------------------------------------*/
+/* --- registration -------------------------------------------------------- */
 
 int vm_thread_add(Vm *vm, const struct vamp_bmsg_thread *m, Error **errp)
 {
@@ -460,7 +460,7 @@ bool vm_bound(Vm *vm, int64_t now_ns)
     return changed;
 }
 
-/* --- state ------------------------------------------------------------------*/
+/* --- state --------------------------------------------------------------- */
 
 static bool any_err(const Vm *vm, VmThread **which)
 {
@@ -517,7 +517,7 @@ void vm_update_state(Vm *vm)
     page_vm(vm);
 }
 
-/* --- the VM -----------------------------------------------------------------*/
+/* --- the VM -------------------------------------------------------------- */
 
 Vm *vm_new(Broker *b, pid_t pid, uid_t uid, const struct vamp_bmsg_hello *m,
            Error **errp)

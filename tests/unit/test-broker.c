@@ -10,7 +10,7 @@
 #include "qemu/osdep.h"
 #include "test-broker-util.h"
 
-/* --- tests: what it does ----------------------------------------------------------*/
+/* --- tests: what it does ------------------------------------------------- */
 
 static void test_phase(void)
 {
@@ -144,7 +144,7 @@ static void test_dry_run(void)
     broker_stop();
 }
 
-/* --- tests: ends -------------------------------------------------------------------*/
+/* --- tests: ends --------------------------------------------------------- */
 
 /* The connection ends, the process goes on. */
 static void test_close(void)
@@ -226,7 +226,7 @@ static void test_both_killed(void)
     broker_stop();
 }
 
-/* --- tests: hostile peers ------------------------------------------------------------*/
+/* --- tests: hostile peers ------------------------------------------------ */
 
 static void test_lies(void)
 {
@@ -444,7 +444,7 @@ static void test_many(void)
     broker_stop();
 }
 
-/* --- tests: the state file -------------------------------------------------------------*/
+/* --- tests: the state file ----------------------------------------------- */
 
 static void put_state(const char *text, bool head)
 {
@@ -532,7 +532,7 @@ static void test_one_a_host(void)
     broker_stop();
 }
 
-/* --- tests: status ------------------------------------------------------------------------*/
+/* --- tests: status ------------------------------------------------------- */
 
 static void test_status(void)
 {
