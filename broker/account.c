@@ -207,7 +207,12 @@ static void rest(Broker *b)
 /* Counters that were read long ago say nothing of the debt that begins now. */
 static void begin(Broker *b, int64_t now_ns)
 {
+    unsigned i;
+
     measure_all(b, now_ns);
+    for (i = 0; i < b->vms->len; i++) {
+        vm_waited(g_ptr_array_index(b->vms, i));
+    }
     b->stepped_ns = now_ns;
     b->active = true;
 }

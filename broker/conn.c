@@ -37,14 +37,15 @@
 /*
  * Messages a second and at once. A vCPU changes its class with its guest's
  * task switches, a few thousand a second at most; the others come once for
- * each thread. A report costs as much as a look at all VMs.
+ * each thread. What costs as much as a look at all VMs, or at all threads of
+ * one, comes now and then.
  */
 typedef struct Bucket {
     double left;
     int64_t filled_ns;
 } Bucket;
 
-enum { BUCKET_CLASS, BUCKET_CONTROL, BUCKET_STATUS, BUCKETS };
+enum { BUCKET_CLASS, BUCKET_CONTROL, BUCKET_COSTLY, BUCKETS };
 
 static const struct {
     double rate, burst;
@@ -53,7 +54,7 @@ static const struct {
     [BUCKET_CLASS] = { 20000, 20000, "class messages" },
     [BUCKET_CONTROL] = { 200, 2.0 * VAMP_BROKER_THREADS_MAX,
                          "messages about threads" },
-    [BUCKET_STATUS] = { 10, 20, "questions for the status" },
+    [BUCKET_COSTLY] = { 10, 20, "questions for the status and new ratios" },
 };
 
 typedef struct Conn Conn;
@@ -345,8 +346,15 @@ static bool handle(Conn *c, const void *msg)
 
 static unsigned bucket_of(uint32_t type)
 {
-    return type == VAMP_BMSG_CLASS ? BUCKET_CLASS :
-           type == VAMP_BMSG_STATUS ? BUCKET_STATUS : BUCKET_CONTROL;
+    switch (type) {
+    case VAMP_BMSG_CLASS:
+        return BUCKET_CLASS;
+    case VAMP_BMSG_STATUS:
+    case VAMP_BMSG_RATIO:
+        return BUCKET_COSTLY;
+    default:
+        return BUCKET_CONTROL;
+    }
 }
 
 static void conn_ready(LoopSource *s, uint32_t events)

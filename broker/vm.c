@@ -410,9 +410,9 @@ void vm_settle(Vm *vm)
         vm_group_put(h, vm->group);
         vm->group = NULL;
     }
+    g_clear_pointer(&vm->group_reason, g_free);
     if (!vm->group) {
         vm->group = vm_group_get(h, vm->pid, vm->start, &err);
-        g_clear_pointer(&vm->group_reason, g_free);
         if (err) {
             vm->group_reason = g_strdup(error_get_pretty(err));
             error_free(err);
