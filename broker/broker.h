@@ -152,7 +152,7 @@ struct Broker {
     unsigned clients;
 };
 
-/* --- vm.c: one VM and its threads ------------------------------------------*/
+/* --- vm.c: one VM and its threads ---------------------------------------- */
 
 /* The process behind @pid has said HELLO. NULL with the reason. */
 Vm *vm_new(Broker *b, pid_t pid, uid_t uid, const struct vamp_bmsg_hello *m,
@@ -184,7 +184,7 @@ uint64_t vm_waited(Vm *vm, uint64_t dt_ns);
 bool vm_bound(Vm *vm, int64_t now_ns);
 void vm_update_state(Vm *vm);
 
-/* --- wait.c: run delay as it passes ----------------------------------------*/
+/* --- wait.c: run delay as it passes -------------------------------------- */
 
 /*
  * How long @t waited in the @dt_ns since the last call, which are the last
@@ -192,7 +192,7 @@ void vm_update_state(Vm *vm);
  */
 uint64_t thread_waited(VmThread *t, const TaskTimes *times, uint64_t dt_ns);
 
-/* --- act.c: changing one thread --------------------------------------------*/
+/* --- act.c: changing one thread ------------------------------------------ */
 
 /*
  * Makes @t what it is to be now. The thread is the process's own, proved anew
@@ -204,14 +204,14 @@ bool thread_undo(const BrokerHost *h, const char *key, const char *value);
 /* Notes in the journal what was found, before the first change. */
 int thread_note(VmThread *t);
 
-/* --- page.c: the status page ------------------------------------------------*/
+/* --- page.c: the status page --------------------------------------------- */
 
 bool page_new(Vm *vm, Error **errp);
 void page_free(Vm *vm);
 void page_thread(VmThread *t);
 void page_vm(Vm *vm);
 
-/* --- account.c: the ledger's clock -----------------------------------------*/
+/* --- account.c: the ledger's clock --------------------------------------- */
 
 /* A vCPU became interactive: step until all is paid. */
 void ledger_wake(Broker *b);
@@ -222,19 +222,30 @@ void ledger_join(Vm *vm);
 void ledger_leave(Vm *vm);
 unsigned ledger_period_ms(const Broker *b);
 
-/* --- neighbour.c: groups that are no VM of ours ----------------------------*/
+/* --- neighbour.c: groups that are no VM of ours -------------------------- */
 
 void neighbours_scan(Broker *b);
 void neighbours_measure(Broker *b);
 void neighbour_free(gpointer opaque);
 
-/* --- conn.c: sockets and the conversation ----------------------------------*/
+/* --- listen.c: the socket --------------------------------------------- */
 
+/* Listens on --socket, or on what systemd passed. */
 bool listen_begin(Broker *b, Error **errp);
+/* Ends all connections as well. */
 void listen_end(Broker *b);
+
+/* --- conn.c: the conversation with one peer ---------------------------- */
+
+void conns_begin(void);
+/* Ends all connections, and so puts everything back. */
+void conns_end(void);
+/* A peer has connected: @fd is ours to close. */
+void conn_new(Broker *b, int fd);
+/* Drops those that say nothing. */
 void conns_slow(Broker *b, int64_t now_ns);
 
-/* --- report.c: --status and --metrics --------------------------------------*/
+/* --- report.c: --status and --metrics ------------------------------------ */
 
 /* What @uid may see. 0: everything. To be freed. */
 GString *report_json(Broker *b, uid_t uid);
@@ -242,13 +253,13 @@ GString *report_metrics(Broker *b, uid_t uid);
 /* Rewrites --metrics-file when it is time. */
 void report_metrics_file(Broker *b, int64_t now_ns);
 
-/* --- client.c --------------------------------------------------------------*/
+/* --- client.c ------------------------------------------------------------ */
 
 /* Prints what the broker at @socket answers; an exit code. */
 int client_status(const char *socket_name, bool json);
 int client_metrics(const char *socket_name);
 
-/* --- privilege.c -----------------------------------------------------------*/
+/* --- privilege.c --------------------------------------------------------- */
 
 /* Only what is needed remains; a message for what could not be done. */
 void privilege_real_time(void);

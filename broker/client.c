@@ -94,8 +94,9 @@ static char *ask(const char *socket_name, enum vamp_broker_format format,
     if (fd < 0) {
         return NULL;
     }
-    if (send(fd, &q, sizeof(q), MSG_NOSIGNAL) != sizeof(q) ||
-        (n = receive(fd, buf, sizeof(buf), &passed)) < 0) {
+    n = send(fd, &q, sizeof(q), MSG_NOSIGNAL);
+    n = n == sizeof(q) ? receive(fd, buf, sizeof(buf), &passed) : -1;
+    if (n < 0) {
         error_setg_errno(errp, errno, "the broker on %s does not answer",
                          socket_name);
     } else if (vamp_bmsg_check(buf, n, false) != VAMP_BMSG_FINE) {

@@ -1,5 +1,5 @@
 /*
- * Sockets and the conversation
+ * The conversation with one peer
  *
  * Nothing here waits: a peer that does not read, or floods, is dropped.
  *
@@ -9,18 +9,14 @@
  */
 
 #include "qemu/osdep.h"
-#include <glib-unix.h>
-#include <grp.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include "qapi/error.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
-#include "qemu/systemd.h"
 #include "broker/broker.h"
 
 #ifndef SO_PEERPIDFD            /* Linux 6.5 */
@@ -41,14 +37,15 @@
 /*
  * Messages a second and at once. A vCPU changes its class with its guest's
  * task switches, a few thousand a second at most; the others come once for
- * each thread. A report costs as much as a look at all VMs.
+ * each thread. What costs as much as a look at all VMs, or at all threads of
+ * one, comes now and then.
  */
 typedef struct Bucket {
     double left;
     int64_t filled_ns;
 } Bucket;
 
-enum { BUCKET_CLASS, BUCKET_CONTROL, BUCKET_STATUS, BUCKETS };
+enum { BUCKET_CLASS, BUCKET_CONTROL, BUCKET_COSTLY, BUCKETS };
 
 static const struct {
     double rate, burst;
@@ -57,7 +54,7 @@ static const struct {
     [BUCKET_CLASS] = { 20000, 20000, "class messages" },
     [BUCKET_CONTROL] = { 200, 2.0 * VAMP_BROKER_THREADS_MAX,
                          "messages about threads" },
-    [BUCKET_STATUS] = { 10, 20, "questions for the status" },
+    [BUCKET_COSTLY] = { 10, 20, "questions for the status and new ratios" },
 };
 
 typedef struct Conn Conn;
@@ -80,13 +77,7 @@ struct Conn {
 
 static GPtrArray *conns;
 
-typedef struct Listener {
-    LoopSource source;
-    Broker *b;
-    char *unlink_name;
-} Listener;
-
-/* --- ends --------------------------------------------------------------------*/
+/* --- ends ---------------------------------------------------------------- */
 
 static void pid_destroy(LoopSource *s)
 {
@@ -134,7 +125,7 @@ static void conn_end(Conn *c)
     b->clients = conns->len;
 }
 
-/* --- sending -----------------------------------------------------------------*/
+/* --- sending ------------------------------------------------------------- */
 
 /* False: the peer does not read, or is gone. */
 static bool send_msg(Conn *c, void *msg, uint32_t type, uint32_t serial, int fd)
@@ -196,7 +187,7 @@ static void drop(Conn *c, uint32_t serial, int err, const char *why)
     conn_end(c);
 }
 
-/* --- the conversation --------------------------------------------------------*/
+/* --- the conversation ---------------------------------------------------- */
 
 static bool take(Conn *c, unsigned kind)
 {
@@ -355,8 +346,15 @@ static bool handle(Conn *c, const void *msg)
 
 static unsigned bucket_of(uint32_t type)
 {
-    return type == VAMP_BMSG_CLASS ? BUCKET_CLASS :
-           type == VAMP_BMSG_STATUS ? BUCKET_STATUS : BUCKET_CONTROL;
+    switch (type) {
+    case VAMP_BMSG_CLASS:
+        return BUCKET_CLASS;
+    case VAMP_BMSG_STATUS:
+    case VAMP_BMSG_RATIO:
+        return BUCKET_COSTLY;
+    default:
+        return BUCKET_CONTROL;
+    }
 }
 
 static void conn_ready(LoopSource *s, uint32_t events)
@@ -416,7 +414,7 @@ static void pid_ready(LoopSource *s, uint32_t events)
     conn_end(container_of(s, PidSource, source)->conn);
 }
 
-/* --- connecting ---------------------------------------------------------------*/
+/* --- connecting ---------------------------------------------------------- */
 
 /* The peer's process, as the kernel knows it since connect(). -errno */
 static int peer_pidfd(int fd, const struct ucred *cred)
@@ -447,7 +445,7 @@ static int peer_pidfd(int fd, const struct ucred *cred)
     return pidfd;
 }
 
-static void conn_new(Broker *b, int fd)
+void conn_new(Broker *b, int fd)
 {
     Conn *c = g_new0(Conn, 1);
     socklen_t len = sizeof(c->cred);
@@ -506,160 +504,17 @@ fail:
     conn_destroy(&c->source);
 }
 
-static void listener_ready(LoopSource *s, uint32_t events)
+void conns_begin(void)
 {
-    Listener *l = container_of(s, Listener, source);
-    unsigned i;
-
-    for (i = 0; i < READS_MAX; i++) {
-        int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-        if (fd < 0) {
-            break;
-        }
-        conn_new(l->b, fd);
-    }
-}
-
-static void listener_destroy(LoopSource *s)
-{
-    Listener *l = container_of(s, Listener, source);
-
-    if (l->unlink_name) {
-        unlink(l->unlink_name);
-        g_free(l->unlink_name);
-    }
-    close(s->fd);
-    g_free(l);
-}
-
-/* What a killed broker left may go; what somebody listens on may not. */
-static bool clear_name(const char *name, const struct sockaddr_un *a,
-                       Error **errp)
-{
-    struct stat st;
-    int fd, ret;
-
-    if (lstat(name, &st) < 0) {
-        return true;
-    }
-    if (!S_ISSOCK(st.st_mode)) {
-        error_setg(errp, "%s is there and is no socket (a socket, or nothing, "
-                   "would be needed)", name);
-        return false;
-    }
-    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    ret = connect(fd, (const struct sockaddr *)a, sizeof(*a));
-    close(fd);
-    if (ret == 0) {
-        error_setg(errp, "another process listens on %s (another --socket "
-                   "would be needed)", name);
-        return false;
-    }
-    unlink(name);
-    return true;
-}
-
-static int listen_on(const Broker *b, Error **errp)
-{
-    const char *name = b->opt.socket;
-    struct sockaddr_un a = { .sun_family = AF_UNIX };
-    struct group *gr = NULL;
-    mode_t old;
-    int fd, ret;
-
-    if (strlen(name) >= sizeof(a.sun_path)) {
-        error_setg(errp, "the socket's name %s has %zu bytes (at most %zu "
-                   "would be valid)", name, strlen(name),
-                   sizeof(a.sun_path) - 1);
-        return -1;
-    }
-    pstrcpy(a.sun_path, sizeof(a.sun_path), name);
-    if (b->opt.group) {
-        gr = getgrnam(b->opt.group);
-        if (!gr) {
-            error_setg(errp, "there is no group '%s' (--group)", b->opt.group);
-            return -1;
-        }
-    }
-    if (!clear_name(name, &a, errp)) {
-        return -1;
-    }
-    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    /* Nobody may connect before mode and group are set. */
-    old = umask(0777);
-    ret = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&a, sizeof(a));
-    umask(old);
-    if (ret < 0 || (gr && lchown(name, -1, gr->gr_gid) < 0) ||
-        chmod(name, b->opt.mode) < 0 || listen(fd, SOMAXCONN) < 0) {
-        error_setg_errno(errp, errno, "cannot listen on %s", name);
-        if (fd >= 0) {
-            close(fd);
-        }
-        return -1;
-    }
-    return fd;
-}
-
-/* systemd's: it made it, it keeps it. */
-static int listen_inherited(Error **errp)
-{
-    int fd = FIRST_SOCKET_ACTIVATION_FD, type = 0;
-    socklen_t len = sizeof(type);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
-        type != SOCK_SEQPACKET) {
-        error_setg(errp, "the socket from systemd has type %d "
-                   "(ListenSequentialPacket= would be needed)", type);
-        return -1;
-    }
-    qemu_set_cloexec(fd);
-    if (!g_unix_set_fd_nonblocking(fd, true, NULL)) {
-        error_setg_errno(errp, errno, "the socket from systemd cannot be used");
-        return -1;
-    }
-    return fd;
-}
-
-bool listen_begin(Broker *b, Error **errp)
-{
-    unsigned inherited = check_socket_activation();
-    Listener *l;
-    int fd, ret;
-
-    if (inherited > 1) {
-        error_setg(errp, "systemd gave %u sockets (1 would be needed)",
-                   inherited);
-        return false;
-    }
-    fd = inherited ? listen_inherited(errp) : listen_on(b, errp);
-    if (fd < 0) {
-        return false;
-    }
     conns = g_ptr_array_new();
-    l = g_new0(Listener, 1);
-    l->b = b;
-    l->unlink_name = inherited ? NULL : g_strdup(b->opt.socket);
-    l->source = (LoopSource) {
-        .fd = fd, .ready = listener_ready, .destroy = listener_destroy,
-    };
-    ret = loop_add(b->loop, &l->source);
-    if (ret < 0) {
-        error_setg_errno(errp, -ret, "cannot wait for connections");
-        listener_destroy(&l->source);
-        return false;
-    }
-    b->listener = &l->source;
-    return true;
 }
 
-void listen_end(Broker *b)
+void conns_end(void)
 {
     while (conns->len) {
         conn_end(g_ptr_array_index(conns, conns->len - 1));
     }
     g_ptr_array_unref(conns);
-    loop_remove(b->loop, b->listener);
 }
 
 void conns_slow(Broker *b, int64_t now_ns)

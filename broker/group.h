@@ -14,13 +14,13 @@
 
 /* Where changes go: all of them are made through it. */
 typedef struct BrokerHost {
-    VampCgroups *cg;            /* NULL: no control groups, @cg_reason says why */
-    char *cg_reason;
+    VampCgroups *cg;            /* NULL: there are no control groups... */
+    char *cg_reason;            /* ... and this is why */
     Journal *journal;           /* NULL with @dry_run */
     bool dry_run;               /* say it, do not do it */
 } BrokerHost;
 
-/* A group's weight, which we may move. In the kernel's unit (cg->weight_min). */
+/* A group's weight, which we may move; between cg->weight_min and _max. */
 typedef struct GroupWeight {
     uint64_t base;              /* the administrator's: found, or set since */
     uint64_t last;              /* what it is, as far as we know */
@@ -73,8 +73,9 @@ void vm_group_put(BrokerHost *h, VmGroup *g);
 char *group_of_one(const BrokerHost *h, pid_t pid, pid_t tid,
                    const VmGroup *vm);
 
-/* Undoes what the entry (@key, @value) of a journal says, if it is of a group.
- * Returns false if it is not.
+/*
+ * Undoes what the entry (@key, @value) of a journal says. Returns false if it
+ * is of no group.
  */
 bool group_undo(BrokerHost *h, const char *key, const char *value);
 

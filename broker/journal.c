@@ -39,7 +39,7 @@ static char *boot_id(void)
 
 static size_t line_size(const char *key, const char *value)
 {
-    return strlen("set  \n") + strlen(key) + strlen(value);
+    return strlen("set %s %s\n") - 4 + strlen(key) + strlen(value);
 }
 
 static int write_all(int fd, const char *text, size_t len)
@@ -53,12 +53,12 @@ static int write_all(int fd, const char *text, size_t len)
 static int rewrite(Journal *j)
 {
     g_autofree char *new_name = g_strconcat(j->name, ".new", NULL);
-    g_autoptr(GString) text = g_string_new(j->head);
+    g_autoptr(GString) text = g_string_new(NULL);
     GHashTableIter iter;
     gpointer key, value;
     int fd, ret;
 
-    g_string_append_c(text, '\n');
+    g_string_append_printf(text, "%s\n", j->head);
     g_hash_table_iter_init(&iter, j->lines);
     while (g_hash_table_iter_next(&iter, &key, &value)) {
         g_string_append_printf(text, "set %s %s\n", (char *)key,

@@ -225,7 +225,7 @@ static void parse(int argc, char **argv, Command *c)
     }
 }
 
-/* --- the daemon ----------------------------------------------------------------*/
+/* --- the daemon ---------------------------------------------------------- */
 
 typedef struct SignalSource {
     LoopSource source;

@@ -73,11 +73,13 @@ void page_free(Vm *vm)
 static void begin(struct vamp_broker_page *p)
 {
     qatomic_set(&p->seq, p->seq + 1);
+    /* Odd before anything changes... */
     smp_wmb();
 }
 
 static void end(struct vamp_broker_page *p)
 {
+    /* ... and even when all has changed. */
     smp_wmb();
     qatomic_set(&p->seq, p->seq + 1);
 }

@@ -37,7 +37,7 @@ static bool may_see(const Vm *vm, uid_t uid)
     return uid == 0 || vm->uid == uid;
 }
 
-/* --- JSON ---------------------------------------------------------------------*/
+/* --- JSON ---------------------------------------------------------------- */
 
 static void json_host(JSONWriter *w, const Broker *b)
 {
@@ -149,10 +149,10 @@ GString *report_json(Broker *b, uid_t uid)
     return g_string_append_c(json_writer_get_and_free(w), '\n');
 }
 
-/* --- OpenMetrics ----------------------------------------------------------------*/
+/* --- OpenMetrics --------------------------------------------------------- */
 
 /* In the exposition format, counters of time are seconds. */
-#define NS 1e-9
+static const double NS = 0.000000001;
 
 typedef struct Metric {
     const char *name, *type, *unit, *help;

@@ -47,7 +47,9 @@ bool task_runnable(pid_t pid, pid_t tid);
 /* When the thread began, in clock ticks since boot; 0: it is not there. */
 uint64_t task_start(pid_t pid, pid_t tid);
 
-/* The CPU clock of process @pid: of all threads that it ever had. 0 or -errno */
+/*
+ * The CPU clock of process @pid, of all threads that it ever had. 0 or -errno.
+ */
 int task_clock(pid_t pid, clockid_t *clock);
 /* What it shows, in ns. 0, or -errno: the process has ended. */
 int task_clock_ns(clockid_t clock, uint64_t *ns);

@@ -27,7 +27,7 @@ static gpointer slot_key(uint32_t role, uint32_t slot)
     return GUINT_TO_POINTER(role << 16 | slot);
 }
 
-/* --- threads ----------------------------------------------------------------*/
+/* --- threads ------------------------------------------------------------- */
 
 /* Descriptors are the one thing that VMs could take from each other. */
 static bool fds_left(const Vm *vm)
@@ -246,7 +246,7 @@ void vm_calm(Vm *vm)
     }
 }
 
-/* --- registration -----------------------------------------------------------*/
+/* --- registration -------------------------------------------------------- */
 
 int vm_thread_add(Vm *vm, const struct vamp_bmsg_thread *m, Error **errp)
 {
@@ -433,9 +433,9 @@ void vm_settle(Vm *vm)
         vm_group_put(h, vm->group);
         vm->group = NULL;
     }
+    g_clear_pointer(&vm->group_reason, g_free);
     if (!vm->group) {
         vm->group = vm_group_get(h, vm->pid, vm->start, &err);
-        g_clear_pointer(&vm->group_reason, g_free);
         if (err) {
             vm->group_reason = g_strdup(error_get_pretty(err));
             error_free(err);
@@ -483,7 +483,7 @@ bool vm_bound(Vm *vm, int64_t now_ns)
     return changed;
 }
 
-/* --- state ------------------------------------------------------------------*/
+/* --- state --------------------------------------------------------------- */
 
 static bool any_err(const Vm *vm, VmThread **which)
 {
@@ -540,7 +540,7 @@ void vm_update_state(Vm *vm)
     page_vm(vm);
 }
 
-/* --- the VM -----------------------------------------------------------------*/
+/* --- the VM -------------------------------------------------------------- */
 
 Vm *vm_new(Broker *b, pid_t pid, uid_t uid, const struct vamp_bmsg_hello *m,
            Error **errp)

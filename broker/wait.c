@@ -32,7 +32,7 @@ uint64_t thread_waited(VmThread *t, const TaskTimes *times, uint64_t dt_ns)
         t->asleep = false;
     }
     /* Only of a thread that did nothing at all: asking costs microseconds. */
-    if (t->asleep || ran || waited || counted) {
+    if (!dt_ns || t->asleep || ran || waited || counted) {
         return waited;
     }
     if (!task_runnable(t->vm->pid, t->tid)) {

@@ -48,7 +48,7 @@ void pstrcpy(char *buf, int size, const char *str)
     g_strlcpy(buf, str, size);
 }
 
-/* --- stand-ins ------------------------------------------------------------------*/
+/* --- stand-ins ----------------------------------------------------------- */
 
 Vm *vm_new(Broker *b, pid_t pid, uid_t uid, const struct vamp_bmsg_hello *m,
            Error **errp)
@@ -137,7 +137,7 @@ GString *report_metrics(Broker *b, uid_t uid)
     return g_string_new("# EOF\n");
 }
 
-/* --- ------------------------------------------------------------------------------*/
+/* ------------------------------------------------------------------------ */
 
 static void clean_up(void)
 {

@@ -49,7 +49,7 @@ static inline char *read_file(const char *name)
     return g_file_get_contents(name, &text, NULL, NULL) ? text : g_strdup("");
 }
 
-/* --- the broker ----------------------------------------------------------------*/
+/* --- the broker ---------------------------------------------------------- */
 
 static inline void broker_spawn(const char *const *more)
 {
@@ -161,7 +161,7 @@ static inline bool log_has(const char *text)
     return strstr(log, text) != NULL;
 }
 
-/* --- what threads are -----------------------------------------------------------*/
+/* --- what threads are ---------------------------------------------------- */
 
 static inline bool is_sched(pid_t tid, int policy, int prio)
 {

@@ -69,7 +69,7 @@ static inline void *vm_thread(void *opaque)
     VmStart *s = opaque;
     VmShared *shared = s->shared;
     int i = s->index, *burn = &shared->burn[i];
-    volatile unsigned long n = 0;
+    unsigned long n = 0;
 
     if (i == VM_THREADS - 1) {
         /* As the kernel calls its workers. */
@@ -84,7 +84,7 @@ static inline void *vm_thread(void *opaque)
     }
     while (__atomic_load_n(burn, __ATOMIC_RELAXED) >= 0) {
         if (__atomic_load_n(burn, __ATOMIC_RELAXED) > 0) {
-            n++;
+            n += *burn;
         } else {
             pause_ms(5);
         }
@@ -212,7 +212,7 @@ static inline void vm_end(TestVm *vm)
     }
 }
 
-/* --- messages -----------------------------------------------------------------*/
+/* --- messages ------------------------------------------------------------ */
 
 typedef union TestMsg {
     struct vamp_bmsg_head head;

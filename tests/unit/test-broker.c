@@ -10,7 +10,7 @@
 #include "qemu/osdep.h"
 #include "test-broker-util.h"
 
-/* --- tests: what it does ----------------------------------------------------------*/
+/* --- tests: what it does ------------------------------------------------- */
 
 static void test_phase(void)
 {
@@ -144,7 +144,39 @@ static void test_dry_run(void)
     broker_stop();
 }
 
-/* --- tests: ends -------------------------------------------------------------------*/
+/* As systemd does: the socket is there before the broker. */
+static void pass_socket(void)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    g_autofree char *pid = g_strdup_printf("%d", (int)getpid());
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+
+    g_strlcpy(a.sun_path, socket_path, sizeof(a.sun_path));
+    if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 9) < 0 ||
+        dup2(fd, 3) != 3) {
+        _exit(126);
+    }
+    setenv("LISTEN_FDS", "1", 1);
+    setenv("LISTEN_PID", pid, 1);
+}
+
+static void test_activation(void)
+{
+    TestVm vm;
+
+    broker_prepare = pass_socket;
+    broker_start(NULL);
+    broker_prepare = NULL;
+    vm_start(&vm, socket_path, 0);
+    vm_register(&vm, "activated");
+    phase_begin(&vm);
+    vm_end(&vm);
+    broker_stop();
+    /* It is systemd's, and stays. */
+    g_assert_cmpint(unlink(socket_path), ==, 0);
+}
+
+/* --- tests: ends --------------------------------------------------------- */
 
 /* The connection ends, the process goes on. */
 static void test_close(void)
@@ -226,7 +258,7 @@ static void test_both_killed(void)
     broker_stop();
 }
 
-/* --- tests: hostile peers ------------------------------------------------------------*/
+/* --- tests: hostile peers ------------------------------------------------ */
 
 static void test_lies(void)
 {
@@ -386,7 +418,7 @@ static void test_flood(void)
 /* Its answers pile up until there is no room: the others notice nothing. */
 static void test_reads_nothing(void)
 {
-    TestMsg m = msg_new(VAMP_BMSG_RATIO);
+    TestMsg m = msg_new(VAMP_BMSG_THREAD_DEL);
     TestVm vm, calm;
     unsigned i;
 
@@ -396,7 +428,8 @@ static void test_reads_nothing(void)
     vm_start(&calm, socket_path, 0);
     vm_register(&calm, "calm");
     phase_begin(&vm);
-    m.ratio.ratio = 3;
+    m.thread.slot = 9;
+    /* Fewer than are refused for their number. */
     for (i = 0; i < 8000; i++) {
         if (!vm_send(&vm, &m)) {
             break;
@@ -404,6 +437,7 @@ static void test_reads_nothing(void)
     }
     g_assert_cmpuint(i, <, 8000);
     EVENTUALLY(all_found(&vm));
+    g_assert_true(log_has("it does not read its answers"));
     phase_begin(&calm);
     vm_end(&vm);
     vm_end(&calm);
@@ -444,7 +478,7 @@ static void test_many(void)
     broker_stop();
 }
 
-/* --- tests: the state file -------------------------------------------------------------*/
+/* --- tests: the state file ----------------------------------------------- */
 
 static void put_state(const char *text, bool head)
 {
@@ -532,7 +566,7 @@ static void test_one_a_host(void)
     broker_stop();
 }
 
-/* --- tests: status ------------------------------------------------------------------------*/
+/* --- tests: status ------------------------------------------------------- */
 
 static void test_status(void)
 {
@@ -652,6 +686,7 @@ int main(int argc, char **argv)
     g_test_add_func("/broker/thread-ends", test_thread_ends);
     g_test_add_func("/broker/foreign-class", test_foreign_class);
     g_test_add_func("/broker/dry-run", test_dry_run);
+    g_test_add_func("/broker/activation", test_activation);
     g_test_add_func("/broker/close", test_close);
     g_test_add_func("/broker/client-killed", test_client_killed);
     g_test_add_func("/broker/broker-terminated", test_broker_terminated);
