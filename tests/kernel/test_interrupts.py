@@ -54,6 +54,8 @@ NO_APIC = 'host,-apic,-kvm-asyncpf,-kvm-asyncpf-int,-kvm-pv-eoi'
 # The group of the guests' QEMU.
 CGROUPS = '/sys/fs/cgroup'
 GROUP = f'{CGROUPS}/vm'
+# Has the disk's driver in the guest ask it something.
+RESCAN = '/sys/class/nvme/nvme0/rescan_controller'
 # vCPU 0 on CPU 1 and the reverse: nothing is there by chance.
 MAP = {0: 1, 1: 0}
 
@@ -156,6 +158,27 @@ class Suite:
             self.guest.show()
             raise Fail(wrong)
 
+    def move(self, text, trigger):
+        """
+        The guest moves the interrupt @text to its other CPU; @trigger has it
+        come, which is when Linux moves one that is not remapped.
+        """
+        guest = self.need()
+        line = next(line for line in guest.lines() if line.text == text)
+        to = min(set(range(SMP)) - guest.affinity(line.irq))
+        guest.vm.control(f'write /proc/irq/{line.irq}/smp_affinity_list {to}')
+
+        def wrong():
+            guest.vm.control(trigger)
+            now = guest.affinity(line.irq)
+            return None if now == {to} else f'{line} is on {now} still'
+        eventually(wrong, 60)
+
+    def moves(self):
+        """they agree after the guest has moved an interrupt"""
+        self.move('virtio0-virtqueues', 'ping')
+        self.agree()
+
     def irqchip(self, irqchip, injection):
         """The head of the answer is about this KVM."""
         info = self.need().query()
@@ -202,6 +225,8 @@ class Suite:
                   f'{row} is not in the host\'s\n{text}')
             check('does not deliver it directly yet' in row['direct-reason'],
                   row)
+        diagnose(self.guest.vm.qmp.cmd('human-monitor-command',
+                                       command_line='info vamp interrupts'))
 
     def counted(self):
         """its count in the host grows with the guest's reads"""
@@ -235,6 +260,15 @@ class Suite:
               not info['problems'], info)
         targets = {row['vcpus'][0] for row in self.host_irqs().values()}
         check(targets == set(range(SMP)), f'only vCPUs {targets} take any')
+
+    def follow_guest(self):
+        """they follow when the guest moves one"""
+        before = {v: self.where(row['host']['irq'])
+                  for v, row in self.host_irqs().items()}
+        self.move('nvme0q0', f'write {RESCAN} 1')
+        eventually(lambda: self.follows(MAP), 60, 1)
+        check(self.where(self.host_irqs()[0]['host']['irq']) != before[0],
+              'the host has it where it was')
 
     def follow_map(self):
         """they follow a new map"""
@@ -361,8 +395,9 @@ class Suite:
             return prefix + function.__doc__.splitlines()[0], function
 
         return [name('', f) for f in (
-            self.boot, self.kernel, self.irqfd, self.agree, self.assigned,
-            self.counted, self.pinned, self.follow, self.follow_map,
+            self.boot, self.kernel, self.irqfd, self.agree, self.moves,
+            self.assigned, self.counted, self.pinned, self.follow,
+            self.follow_guest, self.follow_map,
             self.restored, self.sample, self.weights, self.apart, self.undone,
             self.split, self.split_ways)] + \
             [name('split: ', self.agree)] + \

@@ -337,13 +337,28 @@ class Suite:
         check(domain.affinity(rows[0]['thread-id']) == {first, second}, rows)
         check(rows[1]['pinned'], rows)
 
+    def plugged(self):
+        """a vCPU that libvirt plugs in: at the latest a new map moves it"""
+        daemon, first, second = self.two_cpus()
+        domain = self.mapped('plug', [second, first], plugged=1)
+        daemon.virsh('setvcpus', domain.name, '2', '--live')
+        _, rows = self.info(domain)
+        check(len(rows) == 2 and rows[0]['pinned'], rows)
+        # With cgroup v1, libvirt's move to a cpuset has undone it.
+        diagnose(f'after the plug: {rows[1]["affinity"]}, {rows[1]["reason"]}')
+        check(rows[1]['pinned'] or
+              rows[1]['reason'] == 'somebody else has changed it since', rows)
+        domain.cmd('vamp-set-cpumap', map=[{'vcpu': 0, 'cpu': second},
+                                           {'vcpu': 1, 'cpu': first}])
+        self.in_force(domain, [second, first])
+
     def tests(self):
         """(name, function)"""
         return [(f.__doc__.splitlines()[0], f) for f in (
             self.boot, self.sandbox, self.policy, self.interrupts, self.denied,
             self.granted, self.phase, self.administrator, self.destroy,
             self.restart, self.no_vcpupin, self.two_domains, self.agreeing,
-            self.conflicting, self.forbidden, self.later)]
+            self.conflicting, self.forbidden, self.later, self.plugged)]
 
 
 def main():
