@@ -393,10 +393,10 @@ static void forget_vmstate(OsnetCpumap *c)
 }
 
 /*
- * libvirt starts QEMU stopped, moves each of its threads to a cpuset of its own,
- * and lets the VM run. With cgroup v1 that undoes every affinity, also where no
- * pinning has been asked of libvirt (seen with 9.0). Only once: who changes a
- * thread of a VM that has run means it.
+ * libvirt starts QEMU stopped, moves each of its threads to a cpuset of its
+ * own, and lets the VM run. With cgroup v1 that undoes every affinity, also
+ * where no pinning has been asked of libvirt (seen with 9.0). Only once: who
+ * changes a thread of a VM that has run means it.
  */
 static void vm_state_changed(void *opaque, bool running, RunState state)
 {

@@ -13,7 +13,6 @@ Copyright (c) 2026 The VAMP authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-import contextlib
 import os
 import re
 import shutil
@@ -27,7 +26,7 @@ sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
 from guest_interrupts import GuestInterrupts, cpus
 from nested import Guest, Host, missing
-from tap import Fail, Skip, check, diagnose, eventually, run
+from tap import Fail, check, diagnose, eventually, main
 from vamp_guest import GuestError
 
 SMP = 2
@@ -74,12 +73,9 @@ class Suite:
         self.host = None
         self.guest = None
         self.disk = None
-        self.missing = None
 
     def on(self):
         """The host, if it came up."""
-        if self.missing:
-            raise Skip(self.missing)
         if not self.host or not self.host.alive():
             raise Fail('no host runs: see above')
         return self.host
@@ -93,9 +89,6 @@ class Suite:
 
     def boot(self):
         """the host has KVM, and a disk that is free for a guest"""
-        self.missing = missing(MODULES)
-        if self.missing:
-            raise Skip(self.missing)
         tmp = tempfile.mkdtemp(prefix=f'vamp-test-{os.getpid()}-', dir='/tmp')
         self.stack.callback(shutil.rmtree, tmp, ignore_errors=True)
         host = Host('host', tmp, modules=MODULES, smp=SMP, extra=DISK)
@@ -405,10 +398,6 @@ class Suite:
             [name('off: ', self.agree)]
 
 
-def main():
-    with contextlib.ExitStack() as stack:
-        return run(Suite(stack).tests(), plain=(GuestError,))
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(lambda stack: Suite(stack).tests(), missing(MODULES),
+                  [GuestError]))
