@@ -6,6 +6,7 @@ Copyright (c) 2026 The VAMP authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import contextlib
 import signal
 import sys
 import time
@@ -76,3 +77,16 @@ def run(tests, plain=()):
         print(result.replace('\n', ' '), flush=True)
         print(f'# {time.monotonic() - begin:.1f} s', flush=True)
     return 1 if failed else 0
+
+
+def main(tests, missing=None, plain=()):
+    """
+    A whole test program. @tests is called with an ExitStack, which ends what
+    the tests start, and returns what run() takes; @missing says why nothing
+    can be tried here, None if it can. Returns the exit status.
+    """
+    if missing:
+        print(f'1..0 # SKIP {missing}')
+        return 0
+    with contextlib.ExitStack() as stack:
+        return run(tests(stack), plain)

@@ -62,8 +62,15 @@ struct OsnetCpumap {
 /* The one object, or NULL. */
 OsnetCpumap *vamp_cpumap_get(void);
 
-/* The threads of the VM and what is wanted of them. Free it. */
+/* The threads of the VM (VampThread) and what is wanted of them. Free it. */
 GPtrArray *vamp_cpumap_threads(const VampPlacement *placement);
+/* The same of one vCPU, and of all IOThreads, added to @threads. */
+void vamp_cpumap_add_vcpu(GPtrArray *threads, const VampPlacement *placement,
+                          CPUState *cpu);
+void vamp_cpumap_add_iothreads(GPtrArray *threads,
+                               const VampPlacement *placement);
+/* All threads of this process; none if there is no /proc (any more). */
+GArray *vamp_cpumap_tids(void);
 
 /* What is less than good about the map. Free it. */
 GPtrArray *vamp_cpumap_all_warnings(OsnetCpumap *c, const VampHostCpus *host);

@@ -17,8 +17,6 @@
 #include "qemu/osdep.h"
 #include <sys/syscall.h>
 #include "qapi/error.h"
-#include "qapi/qapi-commands-misc.h"
-#include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/module.h"
 #include "qemu/uuid.h"
@@ -59,118 +57,6 @@ void vamp_placement_clear(VampPlacement *placement)
     g_free(placement->emulator);
     g_free(placement->iothreads);
     memset(placement, 0, sizeof(*placement));
-}
-
-/* --- threads -------------------------------------------------------------- */
-
-static VampThread *add_thread(GPtrArray *threads, VampThreadKind kind,
-                              pid_t tid)
-{
-    VampThread *t = g_new0(VampThread, 1);
-
-    t->kind = kind;
-    t->tid = tid;
-    g_ptr_array_add(threads, t);
-    return t;
-}
-
-static void add_vcpu(GPtrArray *threads, const VampPlacement *placement,
-                     CPUState *cpu)
-{
-    VampThread *t = add_thread(threads, VAMP_THREAD_KIND_VCPU, cpu->thread_id);
-    const struct vamp_cpumap_entry *entry;
-
-    t->vcpu = cpu->cpu_index;
-    entry = vamp_cpumap_find(placement->map, t->vcpu);
-    if (entry) {
-        t->pin = true;
-        set_bit(entry->cpu, t->cpus.bits);
-    }
-}
-
-static void add_iothreads(GPtrArray *threads, const VampPlacement *placement)
-{
-    g_autoptr(IOThreadInfoList) list = qmp_query_iothreads(NULL);
-
-    for (IOThreadInfoList *l = list; l; l = l->next) {
-        VampThread *t = add_thread(threads, VAMP_THREAD_KIND_IOTHREAD,
-                                   l->value->thread_id);
-
-        t->name = g_strdup(l->value->id);
-        t->pin = placement->iothreads;
-        t->cpus = placement->iothread_cpus;
-    }
-}
-
-static char *thread_comm(pid_t tid)
-{
-    g_autofree char *name = g_strdup_printf("/proc/self/task/%d/comm",
-                                            (int)tid);
-    g_autofree char *text = NULL;
-    char *p;
-
-    if (!g_file_get_contents(name, &text, NULL, NULL)) {
-        return g_strdup("?");
-    }
-    p = g_utf8_make_valid(g_strchomp(text), -1);
-    return p;
-}
-
-/* All threads of this process; none if there is no /proc (any more). */
-static GArray *all_tids(void)
-{
-    GArray *tids = g_array_new(FALSE, FALSE, sizeof(pid_t));
-    g_autoptr(GDir) dir = g_dir_open("/proc/self/task", 0, NULL);
-    const char *name;
-    int number;
-
-    while (dir && (name = g_dir_read_name(dir))) {
-        if (qemu_strtoi(name, NULL, 10, &number) == 0) {
-            pid_t tid = number;
-
-            g_array_append_val(tids, tid);
-        }
-    }
-    return tids;
-}
-
-/* All that are left: main loop, RCU, workers, displays. */
-static void add_emulator(GPtrArray *threads, const VampPlacement *placement)
-{
-    g_autoptr(GHashTable) known = g_hash_table_new(NULL, NULL);
-    g_autoptr(GArray) tids = all_tids();
-    unsigned i;
-
-    for (i = 0; i < threads->len; i++) {
-        VampThread *t = g_ptr_array_index(threads, i);
-
-        g_hash_table_add(known, GINT_TO_POINTER(t->tid));
-    }
-    for (i = 0; i < tids->len; i++) {
-        pid_t tid = g_array_index(tids, pid_t, i);
-        VampThread *t;
-
-        if (g_hash_table_contains(known, GINT_TO_POINTER(tid))) {
-            continue;
-        }
-        t = add_thread(threads, VAMP_THREAD_KIND_EMULATOR, tid);
-        t->name = thread_comm(tid);
-        t->pin = placement->emulator;
-        t->cpus = placement->emulator_cpus;
-    }
-}
-
-GPtrArray *vamp_cpumap_threads(const VampPlacement *placement)
-{
-    GPtrArray *threads = g_ptr_array_new_with_free_func(vamp_thread_free);
-    CPUState *cpu;
-
-    CPU_FOREACH(cpu) {
-        add_vcpu(threads, placement, cpu);
-    }
-    add_iothreads(threads, placement);
-    add_emulator(threads, placement);
-    return threads;
 }
 
 /* --- locks ---------------------------------------------------------------- */
@@ -360,10 +246,10 @@ static void device_realized(DeviceListener *listener, DeviceState *dev)
     }
     threads = g_ptr_array_new_with_free_func(vamp_thread_free);
     if (cpu) {
-        add_vcpu(threads, &c->now, cpu);
+        vamp_cpumap_add_vcpu(threads, &c->now, cpu);
     } else {
         /* It may be the first one of a new IOThread. */
-        add_iothreads(threads, &c->now);
+        vamp_cpumap_add_iothreads(threads, &c->now);
     }
     if (!vamp_pins_apply(c->pins, threads, &err)) {
         /* The device works, only not where the map wants it. */
@@ -393,10 +279,10 @@ static void forget_vmstate(OsnetCpumap *c)
 }
 
 /*
- * libvirt starts QEMU stopped, moves each of its threads to a cpuset of its own,
- * and lets the VM run. With cgroup v1 that undoes every affinity, also where no
- * pinning has been asked of libvirt (seen with 9.0). Only once: who changes a
- * thread of a VM that has run means it.
+ * libvirt starts QEMU stopped, moves each of its threads to a cpuset of its
+ * own, and lets the VM run. With cgroup v1 that undoes every affinity, also
+ * where no pinning has been asked of libvirt (seen with 9.0). Only once: who
+ * changes a thread of a VM that has run means it.
  */
 static void vm_state_changed(void *opaque, bool running, RunState state)
 {
@@ -471,7 +357,7 @@ static void cpumap_stop(OsnetCpumap *c)
     forget_vmstate(c);
     vamp_irq_follow_stop();
     /* While QEMU ends, vCPUs and IOThreads may be in pieces already. */
-    tids = all_tids();
+    tids = vamp_cpumap_tids();
     vamp_pins_restore(c->pins, tids);
     /* Only now: another VM may take the CPUs at once. */
     vamp_locks_close(c->locks);

@@ -12,7 +12,6 @@ Copyright (c) 2026 The VAMP authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-import contextlib
 import os
 import re
 import shutil
@@ -24,8 +23,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(1, os.path.dirname(HERE))
 # pylint: disable=wrong-import-position
 from guest_interrupts import GuestInterrupts, key
-from tap import Fail, Skip, check, diagnose, eventually, run
-from vamp_guest import GuestError, Vm, find_qemu
+from tap import Fail, Skip, check, diagnose, eventually, main
+from vamp_guest import GuestError, Vm, find_qemu, qemu_missing
 
 SMP = 2
 BOOT_S = 240
@@ -193,12 +192,11 @@ class Suite:
                           self.moves, self.counts, self.table)]
 
 
-def main():
-    with contextlib.ExitStack() as stack:
-        plain = Suite(stack, 'xapic', [], False)
-        remapped = Suite(stack, 'x2apic', REMAPPING, True)
-        return run(plain.tests() + remapped.tests(), plain=(GuestError,))
+def both(stack):
+    """The tests of both guests."""
+    return Suite(stack, 'xapic', [], False).tests() + \
+        Suite(stack, 'x2apic', REMAPPING, True).tests()
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(both, qemu_missing(), [GuestError]))

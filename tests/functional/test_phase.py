@@ -25,9 +25,9 @@ sys.dont_write_bytecode = True  # the source folder stays as it is
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(1, os.path.dirname(HERE))
 # pylint: disable=wrong-import-position
-from tap import Fail, Skip, check, diagnose, eventually, run
+from tap import Fail, Skip, check, diagnose, eventually, main
 from vamp_guest import (Answers, CpuGroups, GuestError, Presser, SpicePresser,
-                        TICK, Vm, find_qemu)
+                        TICK, Vm, find_qemu, qemu_missing)
 
 RATIO = 3
 NICE_STEP = 5           # of ratio 3 at nice 0: 1024 / 335
@@ -294,7 +294,7 @@ class Guests:
 
 
 class Claims:
-    """One method a claim, in the order of main()."""
+    """One method a claim, in the order of claims()."""
 
     def __init__(self, stack):
         self.g = Guests(stack)
@@ -665,36 +665,32 @@ class Claims:
         self.harmless(vm, ['cgroup: ', 'nice: ', 'RLIMIT_NICE is 0'])
 
 
-def main():
-    """Returns the exit status."""
-    if not find_qemu():
-        print('1..0 # SKIP no QEMU was built')
-        return 0
-    with contextlib.ExitStack() as stack:
-        c = Claims(stack)
-        return run([
-            ('boot', c.boot),
-            ('no object: no policy, no events', c.no_object),
-            ('idle guest: a key changes no weight', c.idle),
-            ('VNC key: mixed phase, the hog\'s weight, object-del', c.vnc),
-            ('actuator nice: the hog\'s nice value, object-del', c.nice),
-            ('SPICE key: mixed phase, the hog\'s weight', c.spice),
-            ('QMP send-key', c.qmp_key),
-            ('HMP sendkey', c.hmp_key),
-            ('a phase ends by itself', c.ends),
-            ('migration in mid-phase to a QEMU without the object',
-             c.migrate_away),
-            ('saving the guest\'s state', c.save),
-            ('migration to a QEMU with the object', c.migrate_back),
-            ('hot-plug of a vCPU in mid-phase', c.plug),
-            ('hot-unplug of a vCPU in mid-phase', c.unplug),
-            ('quit in mid-phase', c.quit),
-            ('SIGTERM in mid-phase', c.sigterm),
-            ('SIGKILL in mid-phase, and the next QEMU', c.sigkill),
-            ('-sandbox resourcecontrol=deny', c.sandbox),
-            ('user nobody with RLIMIT_NICE 0', c.nobody),
-        ], plain=[GuestError])
+def claims(stack):
+    """(name, function), in their order."""
+    c = Claims(stack)
+    return [
+        ('boot', c.boot),
+        ('no object: no policy, no events', c.no_object),
+        ('idle guest: a key changes no weight', c.idle),
+        ('VNC key: mixed phase, the hog\'s weight, object-del', c.vnc),
+        ('actuator nice: the hog\'s nice value, object-del', c.nice),
+        ('SPICE key: mixed phase, the hog\'s weight', c.spice),
+        ('QMP send-key', c.qmp_key),
+        ('HMP sendkey', c.hmp_key),
+        ('a phase ends by itself', c.ends),
+        ('migration in mid-phase to a QEMU without the object',
+         c.migrate_away),
+        ('saving the guest\'s state', c.save),
+        ('migration to a QEMU with the object', c.migrate_back),
+        ('hot-plug of a vCPU in mid-phase', c.plug),
+        ('hot-unplug of a vCPU in mid-phase', c.unplug),
+        ('quit in mid-phase', c.quit),
+        ('SIGTERM in mid-phase', c.sigterm),
+        ('SIGKILL in mid-phase, and the next QEMU', c.sigkill),
+        ('-sandbox resourcecontrol=deny', c.sandbox),
+        ('user nobody with RLIMIT_NICE 0', c.nobody),
+    ]
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(claims, qemu_missing(), [GuestError]))

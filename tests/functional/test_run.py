@@ -10,7 +10,6 @@ Copyright (c) 2026 The VAMP authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-import contextlib
 import ctypes
 import json
 import os
@@ -26,8 +25,8 @@ sys.dont_write_bytecode = True  # the source folder stays as it is
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(1, os.path.dirname(HERE))
 # pylint: disable=wrong-import-position
-from tap import Fail, Skip, check, eventually, run
-from vamp_guest import CpuGroups, GuestError, find_qemu
+from tap import Fail, Skip, check, eventually, main
+from vamp_guest import CpuGroups, GuestError, find_qemu, qemu_missing
 
 PRESSES = 6
 BLOCKS = 3
@@ -123,7 +122,7 @@ class Runner:
 
 
 class Claims:
-    """One method a claim, in the order of main()."""
+    """One method a claim, in the order of claims()."""
 
     def __init__(self, stack):
         self.stack = stack
@@ -250,26 +249,22 @@ class Claims:
               f'exit status {done.returncode}:\n{done.stdout}')
 
 
-def main():
-    """Returns the exit status."""
-    if not find_qemu():
-        print('1..0 # SKIP no QEMU was built')
-        return 0
-    with contextlib.ExitStack() as stack:
-        c = Claims(stack)
-        return run([
-            ('run.py ends well and leaves nothing', c.whole),
-            ('run.json: keys and values', c.keys),
-            ('run.json: vamp-query of a mixed phase', c.query),
-            ('output', c.text),
-            ('run.svg is XML with all curves', c.svg),
-            ('Ctrl-C leaves nothing',
-             lambda: c.interrupted(signal.SIGINT, 130)),
-            ('SIGTERM leaves nothing',
-             lambda: c.interrupted(signal.SIGTERM, 143)),
-            ('an unknown policy is refused', c.refused),
-        ], plain=[GuestError])
+def claims(stack):
+    """(name, function), in their order."""
+    c = Claims(stack)
+    return [
+        ('run.py ends well and leaves nothing', c.whole),
+        ('run.json: keys and values', c.keys),
+        ('run.json: vamp-query of a mixed phase', c.query),
+        ('output', c.text),
+        ('run.svg is XML with all curves', c.svg),
+        ('Ctrl-C leaves nothing',
+         lambda: c.interrupted(signal.SIGINT, 130)),
+        ('SIGTERM leaves nothing',
+         lambda: c.interrupted(signal.SIGTERM, 143)),
+        ('an unknown policy is refused', c.refused),
+    ]
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(claims, qemu_missing(), [GuestError]))

@@ -710,6 +710,11 @@ def kvm_missing():
     return None
 
 
+def qemu_missing():
+    """Why no QEMU can be run, or None."""
+    return None if find_qemu() else 'no QEMU was built'
+
+
 def find_qemu():
     """The QEMU of our build, else that of the system, else None."""
     ours = os.path.join(BUILD, 'bin', 'qemu-system-x86_64')

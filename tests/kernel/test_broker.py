@@ -29,7 +29,7 @@ TESTS = os.path.dirname(HERE)
 sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
 from nested import Guest, Host, missing, program
-from tap import Fail, Skip, check, diagnose, eventually, run
+from tap import Fail, Skip, check, diagnose, eventually, main
 from vamp_guest import Answers, BUILD, GuestError
 
 MODULES = ['kvm-amd']
@@ -286,11 +286,5 @@ class Suite:
             self.broker_killed, self.qemu_killed)]
 
 
-def main():
-    """Returns the exit status."""
-    with contextlib.ExitStack() as stack:
-        return run(Suite(stack).tests(), plain=(GuestError,))
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(lambda stack: Suite(stack).tests(), plain=[GuestError]))

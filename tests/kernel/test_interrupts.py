@@ -13,7 +13,6 @@ Copyright (c) 2026 The VAMP authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-import contextlib
 import os
 import re
 import shutil
@@ -27,7 +26,7 @@ sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
 from guest_interrupts import GuestInterrupts, cpus
 from nested import Guest, Host, missing
-from tap import Fail, Skip, check, diagnose, eventually, run
+from tap import Fail, check, diagnose, eventually, main
 from vamp_guest import GuestError
 
 SMP = 2
@@ -54,6 +53,8 @@ NO_APIC = 'host,-apic,-kvm-asyncpf,-kvm-asyncpf-int,-kvm-pv-eoi'
 # The group of the guests' QEMU.
 CGROUPS = '/sys/fs/cgroup'
 GROUP = f'{CGROUPS}/vm'
+# Has the disk's driver in the guest ask it something.
+RESCAN = '/sys/class/nvme/nvme0/rescan_controller'
 # vCPU 0 on CPU 1 and the reverse: nothing is there by chance.
 MAP = {0: 1, 1: 0}
 
@@ -72,12 +73,9 @@ class Suite:
         self.host = None
         self.guest = None
         self.disk = None
-        self.missing = None
 
     def on(self):
         """The host, if it came up."""
-        if self.missing:
-            raise Skip(self.missing)
         if not self.host or not self.host.alive():
             raise Fail('no host runs: see above')
         return self.host
@@ -91,9 +89,6 @@ class Suite:
 
     def boot(self):
         """the host has KVM, and a disk that is free for a guest"""
-        self.missing = missing(MODULES)
-        if self.missing:
-            raise Skip(self.missing)
         tmp = tempfile.mkdtemp(prefix=f'vamp-test-{os.getpid()}-', dir='/tmp')
         self.stack.callback(shutil.rmtree, tmp, ignore_errors=True)
         host = Host('host', tmp, modules=MODULES, smp=SMP, extra=DISK)
@@ -156,6 +151,27 @@ class Suite:
             self.guest.show()
             raise Fail(wrong)
 
+    def move(self, text, trigger):
+        """
+        The guest moves the interrupt @text to its other CPU; @trigger has it
+        come, which is when Linux moves one that is not remapped.
+        """
+        guest = self.need()
+        line = next(line for line in guest.lines() if line.text == text)
+        to = min(set(range(SMP)) - guest.affinity(line.irq))
+        guest.vm.control(f'write /proc/irq/{line.irq}/smp_affinity_list {to}')
+
+        def wrong():
+            guest.vm.control(trigger)
+            now = guest.affinity(line.irq)
+            return None if now == {to} else f'{line} is on {now} still'
+        eventually(wrong, 60)
+
+    def moves(self):
+        """they agree after the guest has moved an interrupt"""
+        self.move('virtio0-virtqueues', 'ping')
+        self.agree()
+
     def irqchip(self, irqchip, injection):
         """The head of the answer is about this KVM."""
         info = self.need().query()
@@ -202,6 +218,8 @@ class Suite:
                   f'{row} is not in the host\'s\n{text}')
             check('does not deliver it directly yet' in row['direct-reason'],
                   row)
+        diagnose(self.guest.vm.qmp.cmd('human-monitor-command',
+                                       command_line='info vamp interrupts'))
 
     def counted(self):
         """its count in the host grows with the guest's reads"""
@@ -235,6 +253,15 @@ class Suite:
               not info['problems'], info)
         targets = {row['vcpus'][0] for row in self.host_irqs().values()}
         check(targets == set(range(SMP)), f'only vCPUs {targets} take any')
+
+    def follow_guest(self):
+        """they follow when the guest moves one"""
+        before = {v: self.where(row['host']['irq'])
+                  for v, row in self.host_irqs().items()}
+        self.move('nvme0q0', f'write {RESCAN} 1')
+        eventually(lambda: self.follows(MAP), 60, 1)
+        check(self.where(self.host_irqs()[0]['host']['irq']) != before[0],
+              'the host has it where it was')
 
     def follow_map(self):
         """they follow a new map"""
@@ -366,8 +393,9 @@ class Suite:
             return prefix + function.__doc__.splitlines()[0], function
 
         return [name('', f) for f in (
-            self.boot, self.kernel, self.irqfd, self.agree, self.assigned,
-            self.counted, self.pinned, self.follow, self.follow_map,
+            self.boot, self.kernel, self.irqfd, self.agree, self.moves,
+            self.assigned, self.counted, self.pinned, self.follow,
+            self.follow_guest, self.follow_map,
             self.restored, self.sample, self.weights, self.apart, self.undone,
             self.split, self.split_ways)] + \
             [name('split: ', self.agree)] + \
@@ -375,10 +403,6 @@ class Suite:
             [name('off: ', self.agree)]
 
 
-def main():
-    with contextlib.ExitStack() as stack:
-        return run(Suite(stack).tests(), plain=(GuestError,))
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(lambda stack: Suite(stack).tests(), missing(MODULES),
+                  [GuestError]))

@@ -263,17 +263,20 @@ class Domain:
     @cputune  what <cputune> contains
     @cpuset   attribute of <vcpu>
     @smp      vCPUs
+    @plugged  how many of them are there at the start
 
     .qmp is the domain itself: cmd() as in vamp_guest.Qmp.
     """
 
-    def __init__(self, daemon, name, args=(), cputune='', cpuset=None, smp=2):
+    def __init__(self, daemon, name, args=(), cputune='', cpuset=None, smp=2,
+                 plugged=None):
         self.daemon = daemon
         self.name = name
         self.args = list(args)
         self.cputune = cputune
         self.cpuset = cpuset
         self.smp = smp
+        self.plugged = plugged or smp
         self.socket = f'/run/{name}.ctl'
         self.qmp = self
         self._control = None
@@ -286,7 +289,7 @@ class Domain:
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{self.name}</name>
   <memory unit='MiB'>256</memory>
-  <vcpu placement='static'{cpuset}>{self.smp}</vcpu>
+  <vcpu placement='static'{cpuset} current='{self.plugged}'>{self.smp}</vcpu>
   <cputune>{self.cputune}</cputune>
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>
