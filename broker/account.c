@@ -78,13 +78,12 @@ static void measure(Vm *vm, int64_t dt_ns)
     vm->account.used_ns = ns > vm->process_ns ? ns - vm->process_ns : 0;
     vm->process_ns = MAX(ns, vm->process_ns);
     /*
-     * The kernel adds a wait to a thread's sum when the thread runs at last: of
-     * a VM that hardly ran there is nothing to be read. It is not lost, only
-     * read later. Most VMs of a large host are idle.
+     * Most VMs of a large host are idle: of those that hardly ran, and whose
+     * threads were all asleep at the last look, there is nothing to be read.
      */
     vm->account.waited_ns = 0;
-    if (vm->account.used_ns * IDLE_PART >= (uint64_t)dt_ns) {
-        vm->account.waited_ns = vm_waited(vm);
+    if (vm->waits || vm->account.used_ns * IDLE_PART >= (uint64_t)dt_ns) {
+        vm->account.waited_ns = vm_waited(vm, dt_ns);
     }
     drop_noise(&vm->account, dt_ns);
 }
@@ -207,13 +206,8 @@ static void rest(Broker *b)
 /* Counters that were read long ago say nothing of the debt that begins now. */
 static void begin(Broker *b, int64_t now_ns)
 {
-    unsigned i;
-
-    measure_all(b, now_ns);
-    for (i = 0; i < b->vms->len; i++) {
-        vm_waited(g_ptr_array_index(b->vms, i));
-    }
     b->stepped_ns = now_ns;
+    measure_all(b, now_ns);
     b->active = true;
 }
 
@@ -275,7 +269,7 @@ static void slow(Broker *b, int64_t now_ns)
 
         if ((!vm->looked_ns && age_ns > SETTLE_FIRST_NS) ||
             (vm->looked_ns && now_ns - vm->looked_ns > again_ns)) {
-            vm_waited(vm);      /* for the threads that have ended */
+            vm_drop_ended(vm);
             vm_settle(vm);
         }
         if (vm->group && group_weight_look(vm->group->weight) == 0) {

@@ -54,7 +54,10 @@ typedef struct VmThread {
     TaskSched last;             /* what we set */
     int fd;                     /* task_times() */
     GroupWeight *own;           /* of the group that it has alone, or NULL */
-    uint64_t waited_ns;         /* at the last step */
+    uint64_t ran_ns;            /* as booked at the last step */
+    uint64_t waited_ns;         /* the same */
+    uint64_t ahead_ns;          /* counted as waited, and not yet booked */
+    bool asleep;                /* since it ran: not waiting */
     int err;                    /* > 0: errno of the last change */
     unsigned page_index;        /* UINT_MAX: not in the page */
     char *key;                  /* in the journal, or NULL */
@@ -90,6 +93,7 @@ struct Vm {
     struct vamp_account account;
     clockid_t clock;
     uint64_t process_ns;        /* at the last step */
+    bool waits;                 /* some threads may be waiting, by then */
     int64_t peeked_ns;
 
     enum vamp_broker_state state;
@@ -169,11 +173,24 @@ void vm_apply(Vm *vm);
 void vm_settle(Vm *vm);
 /* IO threads back, once no vCPU is interactive. */
 void vm_calm(Vm *vm);
-/* Forgets threads that have ended; sums up how long the others waited. */
-uint64_t vm_waited(Vm *vm);
+/* Forgets threads that have ended. */
+void vm_drop_ended(Vm *vm);
+/*
+ * The same, and sums up how long the others waited in the @dt_ns since the last
+ * call.
+ */
+uint64_t vm_waited(Vm *vm, uint64_t dt_ns);
 /* Our own bound of real-time class. Returns true if something changed. */
 bool vm_bound(Vm *vm, int64_t now_ns);
 void vm_update_state(Vm *vm);
+
+/* --- wait.c: run delay as it passes -------------------------------------- */
+
+/*
+ * How long @t waited in the @dt_ns since the last call, which are the last
+ * thing read of it in @times. 0: what was before does not count.
+ */
+uint64_t thread_waited(VmThread *t, const TaskTimes *times, uint64_t dt_ns);
 
 /* --- act.c: changing one thread ------------------------------------------ */
 

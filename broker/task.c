@@ -96,36 +96,57 @@ int task_times(int fd, TaskTimes *times)
     return 0;
 }
 
-uint64_t task_start(pid_t pid, pid_t tid)
+/*
+ * Field @field of /proc/PID/task/TID/stat, as text in @buf; NULL: the thread is
+ * not there. See proc_pid_stat(5).
+ */
+static const char *stat_field(pid_t pid, pid_t tid, unsigned field, char *buf,
+                              size_t size)
 {
-    char name[64], text[1024], *p;
-    const char *rest;
-    uint64_t start;
-    unsigned field;
+    char name[64], *p;
+    unsigned i;
     ssize_t n;
     int fd;
 
     snprintf(name, sizeof(name), "/proc/%d/task/%d/stat", (int)pid, (int)tid);
     fd = open(name, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return 0;
+        return NULL;
     }
-    n = RETRY_ON_EINTR(read(fd, text, sizeof(text) - 1));
+    n = RETRY_ON_EINTR(read(fd, buf, size - 1));
     close(fd);
     if (n <= 0) {
-        return 0;
+        return NULL;
     }
-    text[n] = 0;
+    buf[n] = 0;
     /* The name, field 2, may contain anything: what follows its end counts. */
-    p = strrchr(text, ')');
-    for (field = 2; p && field < 22; field++) {
+    p = strrchr(buf, ')');
+    for (i = 2; p && i < field; i++) {
         p = strchr(p + 1, ' ');
     }
-    if (!p || qemu_strtou64(p + 1, &rest, 10, &start) < 0) {
+    return p ? p + 1 : NULL;
+}
+
+uint64_t task_start(pid_t pid, pid_t tid)
+{
+    char buf[1024];
+    const char *text = stat_field(pid, tid, 22, buf, sizeof(buf));
+    const char *rest;
+    uint64_t start;
+
+    if (!text || qemu_strtou64(text, &rest, 10, &start) < 0) {
         return 0;
     }
     /* Of the first process of all; 0 says that there is none. */
     return start ?: 1;
+}
+
+bool task_runnable(pid_t pid, pid_t tid)
+{
+    char buf[1024];
+    const char *text = stat_field(pid, tid, 3, buf, sizeof(buf));
+
+    return text && *text == 'R';
 }
 
 int task_clock(pid_t pid, clockid_t *clock)

@@ -86,6 +86,7 @@ static VmThread *thread_new(Vm *vm, pid_t tid, uint32_t role, uint32_t slot,
     t->slot = slot;
     t->found = t->last = found;
     t->fd = fd;
+    t->ran_ns = times.ran_ns;
     t->waited_ns = times.waited_ns;
     t->page_index = UINT_MAX;
     /* Somebody has chosen already: real time, idle or a deadline. */
@@ -367,25 +368,47 @@ static void find_own(VmThread *t)
     }
 }
 
-uint64_t vm_waited(Vm *vm)
+/* False: it has ended, and is forgotten. */
+static bool look(VmThread *t, TaskTimes *times)
+{
+    int ret = task_times(t->fd, times);
+
+    if (ret == -ESRCH) {
+        thread_remove(t);
+        return false;
+    }
+    if (ret < 0) {
+        /* Nothing new. */
+        *times = (TaskTimes) { t->ran_ns, t->waited_ns };
+    }
+    return true;
+}
+
+void vm_drop_ended(Vm *vm)
+{
+    unsigned i = 0;
+    TaskTimes times;
+
+    while (i < vm->threads->len) {
+        i += look(g_ptr_array_index(vm->threads, i), &times);
+    }
+}
+
+uint64_t vm_waited(Vm *vm, uint64_t dt_ns)
 {
     uint64_t sum = 0;
     unsigned i = 0;
 
+    vm->waits = false;
     while (i < vm->threads->len) {
         VmThread *t = g_ptr_array_index(vm->threads, i);
         TaskTimes times;
-        int ret = task_times(t->fd, &times);
 
-        if (ret == -ESRCH) {
-            thread_remove(t);
-            continue;
+        if (look(t, &times)) {
+            sum += thread_waited(t, &times, dt_ns);
+            vm->waits |= !t->asleep;
+            i++;
         }
-        if (ret == 0 && times.waited_ns > t->waited_ns) {
-            sum += times.waited_ns - t->waited_ns;
-            t->waited_ns = times.waited_ns;
-        }
-        i++;
     }
     return sum;
 }
