@@ -142,8 +142,9 @@ static inline void vm_main(VmShared *shared, const char *socket_path, int to,
     pthread_t thread;
     int i, fd;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent || (uid && setuid(uid) < 0)) {
+    /* Last: the kernel forgets the signal when the user changes. */
+    if ((uid && setuid(uid) < 0) || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 ||
+        getppid() != parent) {
         _exit(1);
     }
     for (i = 0; i < VM_THREADS; i++) {
