@@ -28,7 +28,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
-from nested import Guest, Host, missing, program
+from nested import Guest, Host, boot, missing, program
 from tap import Fail, Skip, check, diagnose, eventually, main
 from vamp_guest import Answers, BUILD, GuestError
 
@@ -160,11 +160,9 @@ class Suite:
         self.on()
         for name in ('desk', 'neighbour'):
             self.host.sh(f'mkdir {MACHINE}/{name}')
-            vm = Guest(self.host, name, extra=POLICY + ['-name', name])
-            self.stack.callback(vm.kill)
-            vm.start(group=f'{MACHINE}/{name}')
-            vm.wait_ready()
-            self.vms[name] = vm
+            self.vms[name] = boot(self.stack, lambda n=name: Guest(
+                self.host, n, extra=POLICY + ['-name', n]),
+                                  f'{MACHINE}/{name}')
         for vm in self.vms.values():
             info = vm.qmp.cmd('vamp-query')
             check(info['actuator']['active'] == 'broker', info['actuator'])

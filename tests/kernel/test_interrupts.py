@@ -25,7 +25,7 @@ TESTS = os.path.dirname(HERE)
 sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
 from guest_interrupts import GuestInterrupts, cpus
-from nested import Guest, Host, missing
+from nested import Guest, Host, boot, missing
 from tap import Fail, check, diagnose, eventually, main
 from vamp_guest import GuestError
 
@@ -111,13 +111,10 @@ class Suite:
         """A guest, and words of its /proc/interrupts when it is complete."""
         host = self.on()
         self.end()
-        vm = Guest(host, irqchip, smp=smp,
-                   machine=f'q35,kernel-irqchip={irqchip}',
-                   extra=DEVICES + list(extra))
-        self.stack.callback(vm.kill)
-        vm.start(group=GROUP)
-        self.host.sh('ip link set tap0 up')
-        vm.wait_ready()
+        vm = boot(self.stack, lambda: Guest(
+            host, irqchip, smp=smp, machine=f'q35,kernel-irqchip={irqchip}',
+            extra=DEVICES + list(extra)), GROUP,
+                  lambda: host.sh('ip link set tap0 up'))
         guest = GuestInterrupts(vm)
 
         def wrong():
