@@ -53,6 +53,7 @@ typedef struct VmThread {
     TaskSched found;
     TaskSched last;             /* what we set */
     int fd;                     /* task_times() */
+    int stat_fd;                /* task_runnable(), or -1 */
     GroupWeight *own;           /* of the group that it has alone, or NULL */
     uint64_t ran_ns;            /* as booked at the last step */
     uint64_t waited_ns;         /* the same */

@@ -203,7 +203,7 @@ static void found(Broker *b, const char *path)
     unsigned i;
 
     if (!dir || !read_word(dir, b->host.cg->weight_file, "", &weight) ||
-        is_vm(b, path) || !has_processes(b, dir)) {
+        !has_processes(b, dir)) {
         return;
     }
     for (i = 0; i < b->neighbours->len; i++) {
@@ -237,7 +237,8 @@ static void scan(Broker *b, const char *parent)
         g_autofree char *path = g_strdup_printf("%s/%s", strcmp(parent, "/")
                                                 ? parent : "", name);
 
-        if (g_file_test(child, G_FILE_TEST_IS_DIR)) {
+        /* VMs first: with many of them the files of their groups would cost. */
+        if (!is_vm(b, path) && g_file_test(child, G_FILE_TEST_IS_DIR)) {
             found(b, path);
         }
     }

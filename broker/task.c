@@ -96,57 +96,55 @@ int task_times(int fd, TaskTimes *times)
     return 0;
 }
 
-/*
- * Field @field of /proc/PID/task/TID/stat, as text in @buf; NULL: the thread is
- * not there. See proc_pid_stat(5).
- */
-static const char *stat_field(pid_t pid, pid_t tid, unsigned field, char *buf,
-                              size_t size)
-{
-    char name[64], *p;
-    unsigned i;
-    ssize_t n;
-    int fd;
-
-    snprintf(name, sizeof(name), "/proc/%d/task/%d/stat", (int)pid, (int)tid);
-    fd = open(name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return NULL;
-    }
-    n = RETRY_ON_EINTR(read(fd, buf, size - 1));
-    close(fd);
-    if (n <= 0) {
-        return NULL;
-    }
-    buf[n] = 0;
-    /* The name, field 2, may contain anything: what follows its end counts. */
-    p = strrchr(buf, ')');
-    for (i = 2; p && i < field; i++) {
-        p = strchr(p + 1, ' ');
-    }
-    return p ? p + 1 : NULL;
-}
-
 uint64_t task_start(pid_t pid, pid_t tid)
 {
-    char buf[1024];
-    const char *text = stat_field(pid, tid, 22, buf, sizeof(buf));
+    char text[1024], *p;
     const char *rest;
     uint64_t start;
+    unsigned field;
+    ssize_t n;
+    int fd = task_open_stat(pid, tid);
 
-    if (!text || qemu_strtou64(text, &rest, 10, &start) < 0) {
+    if (fd < 0) {
+        return 0;
+    }
+    n = RETRY_ON_EINTR(read(fd, text, sizeof(text) - 1));
+    close(fd);
+    if (n <= 0) {
+        return 0;
+    }
+    text[n] = 0;
+    /* The name, field 2, may contain anything: what follows its end counts. */
+    p = strrchr(text, ')');
+    for (field = 2; p && field < 22; field++) {
+        p = strchr(p + 1, ' ');
+    }
+    if (!p || qemu_strtou64(p + 1, &rest, 10, &start) < 0) {
         return 0;
     }
     /* Of the first process of all; 0 says that there is none. */
     return start ?: 1;
 }
 
-bool task_runnable(pid_t pid, pid_t tid)
+int task_open_stat(pid_t pid, pid_t tid)
 {
-    char buf[1024];
-    const char *text = stat_field(pid, tid, 3, buf, sizeof(buf));
+    char name[64];
+    int fd;
 
-    return text && *text == 'R';
+    snprintf(name, sizeof(name), "/proc/%d/task/%d/stat", (int)pid, (int)tid);
+    fd = open(name, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+bool task_runnable(int stat_fd)
+{
+    /* Number, name in brackets and state: the beginning is enough. */
+    char text[64], *p;
+    ssize_t n = RETRY_ON_EINTR(pread(stat_fd, text, sizeof(text) - 1, 0));
+
+    text[MAX(n, 0)] = 0;
+    p = strrchr(text, ')');
+    return p && !strncmp(p, ") R", 3);
 }
 
 int task_clock(pid_t pid, clockid_t *clock)

@@ -41,8 +41,11 @@ int task_open(pid_t pid, pid_t tid);
 /* 0; -ESRCH: the thread has ended; -ENODATA: a kernel without these times. */
 int task_times(int fd, TaskTimes *times);
 
-/* Could thread @tid of @pid run, or does it? False: it sleeps or has ended. */
-bool task_runnable(pid_t pid, pid_t tid);
+/* A descriptor for task_runnable(), or -errno. */
+int task_open_stat(pid_t pid, pid_t tid);
+
+/* Could the thread run, or does it? False: it sleeps, has ended, is unknown. */
+bool task_runnable(int stat_fd);
 
 /* When the thread began, in clock ticks since boot; 0: it is not there. */
 uint64_t task_start(pid_t pid, pid_t tid);

@@ -44,7 +44,7 @@ static bool fds_left(const Vm *vm)
 
         threads += other->threads->len;
     }
-    return threads * 2 < limit / 4 * 3;
+    return threads * 3 < limit / 4 * 3;
 }
 
 static VmThread *thread_new(Vm *vm, pid_t tid, uint32_t role, uint32_t slot,
@@ -86,6 +86,7 @@ static VmThread *thread_new(Vm *vm, pid_t tid, uint32_t role, uint32_t slot,
     t->slot = slot;
     t->found = t->last = found;
     t->fd = fd;
+    t->stat_fd = MAX(task_open_stat(vm->pid, tid), -1);
     t->ran_ns = times.ran_ns;
     t->waited_ns = times.waited_ns;
     t->page_index = UINT_MAX;
@@ -130,6 +131,9 @@ static void thread_free(gpointer opaque)
         g_array_append_val(t->vm->page_free, t->page_index);
     }
     close(t->fd);
+    if (t->stat_fd >= 0) {
+        close(t->stat_fd);
+    }
     g_free(t);
 }
 

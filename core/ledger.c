@@ -181,17 +181,38 @@ static void set_guard(struct vamp_account *a, int64_t debt,
     }
 }
 
-/* The share in ppm at which @a pays its debt in time. */
-static uint32_t paying_share(const struct vamp_account *a, uint64_t used_ns,
-                             uint64_t dt_ns,
-                             const struct vamp_ledger_config *cfg)
+/*
+ * What the accounts compete for: those that do not get all they want share by
+ * weight what the others leave. An account that has enough would have its part
+ * of that if it wanted more.
+ */
+struct contest {
+    uint64_t weights;       /* of those that want more */
+    uint64_t used_ns;       /* by all */
+    uint64_t rest_ns;       /* of it, what the hungry are entitled to */
+    uint64_t dt_ns;
+};
+
+/* Part of the rest that is fair for @a, in ppm. */
+static uint32_t fair_part(const struct vamp_account *a, const struct contest *c)
 {
-    /* What all get in pay_ns, if it goes on as in this step. */
-    uint64_t in_pay = used_ns / dt_ns * cfg->pay_ns +
-                      vamp_scale(cfg->pay_ns, used_ns % dt_ns, dt_ns);
+    uint64_t all = c->weights + (a->full ? a->weight : 0);
+
+    return (uint32_t)vamp_scale(VAMP_LEDGER_PPM, a->weight, all);
+}
+
+/* The part of the rest, in ppm, with which @a pays its debt in time. */
+static uint32_t paying_part(const struct vamp_account *a,
+                            const struct contest *c,
+                            const struct vamp_ledger_config *cfg)
+{
+    /* What all of them get in pay_ns, if it goes on as in this step. */
+    uint64_t pay_ns = cfg->pay_ns > 2 * c->dt_ns ? cfg->pay_ns : 2 * c->dt_ns;
+    uint64_t in_pay = c->rest_ns / c->dt_ns * pay_ns +
+                      vamp_scale(pay_ns, c->rest_ns % c->dt_ns, c->dt_ns);
     uint64_t debt = (uint64_t)(a->debt_ns < 0 ? -a->debt_ns : a->debt_ns);
     uint64_t part = in_pay ? vamp_scale(VAMP_LEDGER_PPM, debt, in_pay) : 0;
-    uint64_t share = a->fair_ppm;
+    uint64_t share = fair_part(a, c);
 
     if (a->debt_ns < 0) {
         share += part;
@@ -205,60 +226,71 @@ static uint32_t paying_share(const struct vamp_account *a, uint64_t used_ns,
 }
 
 /*
- * Weights that give each regulated account its paying share: the weights of
- * the others are as they are, and stand for what the regulated ones leave.
+ * Weights that give each regulated account its paying part: the weights of the
+ * others are as they are, and stand for what the regulated ones leave.
  */
 static void set_weights(struct vamp_account *const *accounts, uint32_t n,
-                        uint64_t used_ns, uint64_t dt_ns,
+                        const struct contest *c,
                         const struct vamp_ledger_config *cfg)
 {
-    uint64_t active = 0, other_weights = 0, own_weights = 0;
-    uint64_t own_shares = 0, shares, weights;
+    uint64_t other_weights = 0, own_weights = 0, own_parts = 0;
+    uint64_t parts, weights;
 
-    for (uint32_t i = 0; i < n; i++) {
-        active += accounts[i]->want_ns ? accounts[i]->weight : 0;
-    }
     for (uint32_t i = 0; i < n; i++) {
         struct vamp_account *a = accounts[i];
-        uint64_t all = a->want_ns ? active : active + a->weight;
 
-        a->fair_ppm = (uint32_t)vamp_scale(VAMP_LEDGER_PPM, a->weight, all);
-        if (!a->want_ns) {
+        if (a->full) {
             continue;
         }
         if (a->regulated) {
             own_weights += a->weight;
-            own_shares += paying_share(a, used_ns, dt_ns, cfg);
+            own_parts += paying_part(a, c, cfg);
         } else {
             other_weights += a->weight;
         }
     }
     if (other_weights) {
         /* However much is owed to the regulated: the others get something. */
-        shares = own_shares + cfg->share_min_ppm < VAMP_LEDGER_PPM
-                 ? VAMP_LEDGER_PPM - own_shares : cfg->share_min_ppm;
+        parts = own_parts + cfg->share_min_ppm < VAMP_LEDGER_PPM
+                ? VAMP_LEDGER_PPM - own_parts : cfg->share_min_ppm;
         weights = other_weights;
     } else {
-        shares = own_shares;
+        parts = own_parts;
         weights = own_weights;
     }
     for (uint32_t i = 0; i < n; i++) {
         struct vamp_account *a = accounts[i];
         uint64_t weight;
 
-        if (!a->regulated || !a->debt_ns || !shares) {
+        if (!a->regulated || !a->debt_ns || !parts) {
             a->weight_1024 = a->weight * 1024;
             continue;
         }
-        weight = weights * 1024 * paying_share(a, used_ns, dt_ns, cfg) / shares;
+        weight = weights * 1024 * paying_part(a, c, cfg) / parts;
         a->weight_1024 = weight ? weight : 1;
+    }
+}
+
+/* What is fair of all CPUs, for the guard and for people. */
+static void set_fair(struct vamp_account *const *accounts, uint32_t n,
+                     const struct contest *c)
+{
+    uint32_t rest = c->weights
+                    ? (uint32_t)vamp_scale(VAMP_LEDGER_PPM, c->rest_ns,
+                                           c->used_ns)
+                    : VAMP_LEDGER_PPM;
+
+    for (uint32_t i = 0; i < n; i++) {
+        accounts[i]->fair_ppm = (uint32_t)vamp_scale(
+            rest, fair_part(accounts[i], c), VAMP_LEDGER_PPM);
     }
 }
 
 void vamp_ledger_step(struct vamp_account *const *accounts, uint32_t n,
                       uint64_t dt_ns, const struct vamp_ledger_config *cfg)
 {
-    uint64_t used = 0, waited = 0;
+    struct contest c = { .dt_ns = dt_ns };
+    uint64_t waited = 0;
     bool contended;
 
     if (!dt_ns) {
@@ -268,12 +300,12 @@ void vamp_ledger_step(struct vamp_account *const *accounts, uint32_t n,
         struct vamp_account *a = accounts[i];
 
         a->want_ns = a->used_ns + a->waited_ns;
-        used += a->used_ns;
+        c.used_ns += a->used_ns;
         waited += a->waited_ns;
     }
     contended = waited > vamp_scale(dt_ns * cfg->ncpu, CONTENDED_PPM,
                                     VAMP_LEDGER_PPM);
-    entitle(accounts, n, used);
+    entitle(accounts, n, c.used_ns);
     for (uint32_t i = 0; i < n; i++) {
         struct vamp_account *a = accounts[i];
 
@@ -281,9 +313,14 @@ void vamp_ledger_step(struct vamp_account *const *accounts, uint32_t n,
         a->debt_ns += (int64_t)(a->used_ns - a->entitled_ns);
         a->total_used_ns += a->used_ns;
         a->total_entitled_ns += a->entitled_ns;
+        if (!a->full) {
+            c.weights += a->weight;
+            c.rest_ns += a->entitled_ns;
+        }
     }
     forget(accounts, n, dt_ns, cfg);
-    set_weights(accounts, n, used, dt_ns, cfg);
+    set_weights(accounts, n, &c, cfg);
+    set_fair(accounts, n, &c);
     for (uint32_t i = 0; i < n; i++) {
         set_guard(accounts[i], accounts[i]->debt_ns, cfg);
     }

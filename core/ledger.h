@@ -30,7 +30,11 @@
 
 struct vamp_ledger_config {
     uint32_t ncpu;              /* host CPUs that the accounts share, > 0 */
-    uint64_t pay_ns;            /* a debt is to be paid in about this time */
+    /*
+     * A debt is to be paid in about this time; at least two steps, or what is
+     * paid in one of them is more than is owed.
+     */
+    uint64_t pay_ns;
     /*
      * The promise is a fair share over this time, within some percent. The
      * guard closes at guard_on_ppm of what is fair in it, and opens at

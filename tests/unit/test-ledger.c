@@ -16,7 +16,8 @@
 #include "core/ledger.h"
 
 #define MS          1000000ULL
-#define MAX_VMS     8
+#define MAX_VMS     100
+#define MODEL_VMS   8
 #define TICK        MS
 #define STEP_MS     50
 #define PEEK_MS     10
@@ -147,6 +148,30 @@ static void test_forget(void)
                                       &cfg));
 }
 
+/* A hundred VMs, four of them busy: what is fair for these is a quarter. */
+static void test_many(void)
+{
+    setup(100, 2);
+    for (int i = 0; i < 100; i++) {
+        use(i, 1, 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        use(i, 26 - 2 * (i > 0), 70);
+    }
+    vamp_ledger_step(all, 100, 98 * MS, &cfg);
+    g_assert_cmpint(acc[0].debt_ns, ==, 3 * (int64_t)MS / 2);
+    g_assert_cmpint(acc[50].debt_ns, ==, 0);
+    /* Of the CPUs half went to the others. */
+    g_assert_cmpuint(acc[0].fair_ppm, >, 126000);
+    g_assert_cmpuint(acc[0].fair_ppm, <, 127000);
+    g_assert_cmpuint(acc[50].fair_ppm, >, 101000);
+    g_assert_cmpuint(acc[50].fair_ppm, <, 102000);
+    g_assert_cmpuint(acc[50].weight_1024, ==, 100 * 1024);
+    /* It pays 1.5 ms of the 200 that they get in two steps, 3 % of its part. */
+    g_assert_cmpuint(acc[0].weight_1024, <, 98 * 1024);
+    g_assert_cmpuint(acc[0].weight_1024, >, 96 * 1024);
+}
+
 static void test_guard(void)
 {
     setup(3, 2);
@@ -269,7 +294,7 @@ typedef struct ModelVm {
     unsigned events;
 } ModelVm;
 
-static ModelVm vm[MAX_VMS];
+static ModelVm vm[MODEL_VMS];
 
 /* Shares @cpus among @n VMs by weight, none above its @want. */
 static void share(double cpus, unsigned n, const double *weight,
@@ -510,6 +535,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vamp/ledger/weights", test_weights);
     g_test_add_func("/vamp/ledger/unregulated", test_unregulated);
     g_test_add_func("/vamp/ledger/forget", test_forget);
+    g_test_add_func("/vamp/ledger/many", test_many);
     g_test_add_func("/vamp/ledger/guard", test_guard);
     g_test_add_func("/vamp/ledger/peek", test_peek);
     g_test_add_func("/vamp/ledger/leave", test_leave);
