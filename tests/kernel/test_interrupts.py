@@ -356,6 +356,33 @@ class Suite:
         timers = self.host.sh(f'cat /proc/{vm.pid}/timers')
         check(not timers, timers)
 
+    # --- the host loses a CPU -------------------------------------------------
+
+    def offline(self):
+        """a CPU of the map goes offline in use: the query tells, the guest runs"""
+        vm = self.need().vm
+        switch = '/sys/devices/system/cpu/cpu1/online'
+        vm.qmp.cmd('object-add', qom_type='osnet-cpumap', id='map0',
+                   map=','.join(f'{v}-{c}' for v, c in MAP.items()))
+
+        def told():
+            info = vm.qmp.cmd('vamp-query-cpumap')
+            cpu = next(c for c in info['cpus'] if c['cpu'] == 1)
+            thread = next(t for t in info['threads']
+                          if t.get('vcpu') in cpu['vcpus'])
+            return cpu['online'], thread['reason']
+        check(told() == (True, 'as mapped'), told())
+        self.host.sh(f'echo 0 > {switch}')
+        try:
+            check(told() == (False, 'its host CPU is offline'), told())
+            self.guest.read('/proc/uptime')
+        finally:
+            self.host.sh(f'echo 1 > {switch}')
+        vm.qmp.cmd('vamp-set-cpumap', map=[
+            {'vcpu': vcpu, 'cpu': cpu} for vcpu, cpu in MAP.items()])
+        check(told() == (True, 'as mapped'), told())
+        vm.qmp.cmd('object-del', id='map0')
+
     # --- the other places of the controllers ---------------------------------
 
     def split(self):
@@ -394,7 +421,7 @@ class Suite:
             self.assigned, self.counted, self.pinned, self.follow,
             self.follow_guest, self.follow_map,
             self.restored, self.sample, self.weights, self.apart, self.undone,
-            self.split, self.split_ways)] + \
+            self.offline, self.split, self.split_ways)] + \
             [name('split: ', self.agree)] + \
             [name('', f) for f in (self.off, self.off_ways)] + \
             [name('off: ', self.agree)]
