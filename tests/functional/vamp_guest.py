@@ -297,6 +297,10 @@ class Vm:
         kept = [t for t in text.splitlines() if t.strip()]
         return '\n'.join(kept[-lines:])
 
+    def exit_status(self):
+        """Of a QEMU that has ended."""
+        return self._proc.returncode
+
     def wait_ready(self, timeout=60):
         """Waits until the guest's init serves its control port."""
         try:
@@ -308,7 +312,7 @@ class Vm:
                 self._proc.wait(2)
         if not line or not line.startswith('ready '):
             why = f'is not up after {timeout} s' if self.alive() \
-                else f'ended with status {self._proc.returncode}'
+                else f'ended with status {self.exit_status()}'
             words = self.last_words() or '(nothing)'
             raise GuestError(f'the guest {self.name} {why}. '
                              f'Its console said last:\n{words}')
