@@ -133,7 +133,10 @@ static void forgive(struct vamp_account *const *accounts, uint32_t n,
     }
 }
 
-/* Who has all it wants has no use for what it is owed. */
+/*
+ * Who has all it wants, and wants less than is fair, has no use for what it is
+ * owed. (Who gets more than is fair is just being paid.)
+ */
 static void forget(struct vamp_account *const *accounts, uint32_t n,
                    uint64_t dt_ns, const struct vamp_ledger_config *cfg)
 {
@@ -143,7 +146,9 @@ static void forget(struct vamp_account *const *accounts, uint32_t n,
         struct vamp_account *a = accounts[i];
         uint64_t part;
 
-        if (a->debt_ns < 0 && a->want_ns <= a->used_ns) {
+        if (a->debt_ns < 0 && a->want_ns <= a->used_ns &&
+            a->used_ns < vamp_scale(dt_ns * cfg->ncpu, a->fair_ppm,
+                                    VAMP_LEDGER_PPM)) {
             part = vamp_scale((uint64_t)-a->debt_ns, dt_ns, cfg->forget_ns);
             a->debt_ns += (int64_t)part;
             gone += part;
