@@ -123,6 +123,20 @@ struct vamp_bmsg_report {
     uint64_t length;            /* of the text in bytes */
 };
 
+/* Room for any message, and for the longest packet; aligned for all of them. */
+union vamp_bmsg {
+    struct vamp_bmsg_head head;
+    struct vamp_bmsg_hello hello;
+    struct vamp_bmsg_thread thread;
+    struct vamp_bmsg_ratio ratio;
+    struct vamp_bmsg_class vclass;
+    struct vamp_bmsg_status status;
+    struct vamp_bmsg_welcome welcome;
+    struct vamp_bmsg_error error;
+    struct vamp_bmsg_report report;
+    char bytes[VAMP_BMSG_MAX];
+};
+
 /* How the broker treats a VM now. */
 enum vamp_broker_state {
     VAMP_BROKER_NORMAL,         /* no interactive vCPU */

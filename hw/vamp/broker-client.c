@@ -26,18 +26,7 @@ struct VampBrokerClient {
     const struct vamp_broker_page *page;    /* the broker writes it */
 };
 
-/* Room for any message, aligned for all of them. */
-typedef union Packet {
-    uint64_t align;
-    struct vamp_bmsg_head head;
-    struct vamp_bmsg_hello hello;
-    struct vamp_bmsg_thread thread;
-    struct vamp_bmsg_ratio ratio;
-    struct vamp_bmsg_class vclass;
-    struct vamp_bmsg_welcome welcome;
-    struct vamp_bmsg_error error;
-    char bytes[VAMP_BMSG_MAX];
-} Packet;
+typedef union vamp_bmsg Packet;
 
 static int open_socket(const char *path, Error **errp)
 {

@@ -49,6 +49,12 @@ static bool boosts_all(const VampPolicy *p)
            p->actuator_class->boosts;
 }
 
+/* A vCPU's class is its task's, unless it is idle. */
+static bool by_task(const VampPolicy *p)
+{
+    return p->core->phase == VAMP_PHASE_MIXED && p->core->by_task;
+}
+
 /* Has any vCPU a class other than neutral? */
 static bool has_classes(const VampPolicy *p)
 {
@@ -61,8 +67,7 @@ static void plan_publish(VampPolicy *p)
     VampPlan *plan = &p->plan;
 
     seqlock_write_begin(&plan->seq);
-    qatomic_set(&plan->on, (core->phase == VAMP_PHASE_MIXED && core->by_task) ||
-                           boosts_all(p));
+    qatomic_set(&plan->on, by_task(p) || boosts_all(p));
     qatomic_set(&plan->nr_tasks,
                 core->phase == VAMP_PHASE_MIXED ? core->nr_background : 0);
     for (uint32_t i = 0; i < core->nr_background; i++) {
@@ -244,12 +249,6 @@ static unsigned count_background(VampPolicy *p)
     return n;
 }
 
-/* An idle vCPU is not in the background, whatever task was its last. */
-static bool idle_matters(const VampPolicy *p)
-{
-    return p->core->phase == VAMP_PHASE_MIXED && p->core->by_task;
-}
-
 /* The core has decided: make it true, and say so. */
 static void phase_changed(VampPolicy *p, enum vamp_phase before)
 {
@@ -272,7 +271,7 @@ static void phase_changed(VampPolicy *p, enum vamp_phase before)
             return;
         }
     }
-    if (idle_matters(p)) {
+    if (by_task(p)) {
         timer_mod_ns(p->idle_timer, vamp_now(p) + VAMP_IDLE_CHECK_NS);
     } else {
         timer_del(p->idle_timer);
@@ -320,7 +319,7 @@ static void idle_timer_cb(void *opaque)
     VampPolicy *p = opaque;
     uint64_t now = vamp_now(p);
 
-    if (!idle_matters(p)) {
+    if (!by_task(p)) {
         return;
     }
     vamp_vcpu_update_loads(p, now);

@@ -214,6 +214,15 @@ static void set_tracker(Object *obj, const char *value, Error **errp)
     }
 }
 
+static void choose_actuator_again(VampPolicy *p)
+{
+    if (p->running) {
+        vamp_phase_reset(p);
+        vamp_actuator_close(p, true);
+        vamp_actuator_choose(p);
+    }
+}
+
 static char *get_actuator(Object *obj, Error **errp)
 {
     return g_strdup(VampActuatorKind_str(VAMP_POLICY(obj)->actuator_wanted));
@@ -229,11 +238,7 @@ static void set_actuator(Object *obj, const char *value, Error **errp)
         return;
     }
     p->actuator_wanted = choice;
-    if (p->running) {
-        vamp_phase_reset(p);
-        vamp_actuator_close(p, true);
-        vamp_actuator_choose(p);
-    }
+    choose_actuator_again(p);
 }
 
 static char *get_broker(Object *obj, Error **errp)
@@ -252,11 +257,7 @@ static void set_broker(Object *obj, const char *value, Error **errp)
     }
     g_free(p->broker);
     p->broker = g_strdup(value);
-    if (p->running) {
-        vamp_phase_reset(p);
-        vamp_actuator_close(p, true);
-        vamp_actuator_choose(p);
-    }
+    choose_actuator_again(p);
 }
 
 static char *get_audio(Object *obj, Error **errp)

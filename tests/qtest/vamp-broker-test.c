@@ -50,17 +50,7 @@ typedef enum Mode {
     DEAF,               /* reads nothing after the threads */
 } Mode;
 
-typedef union Packet {
-    uint64_t align;
-    struct vamp_bmsg_head head;
-    struct vamp_bmsg_hello hello;
-    struct vamp_bmsg_thread thread;
-    struct vamp_bmsg_ratio ratio;
-    struct vamp_bmsg_class vclass;
-    struct vamp_bmsg_welcome welcome;
-    struct vamp_bmsg_error error;
-    char bytes[VAMP_BMSG_MAX];
-} Packet;
+typedef union vamp_bmsg Packet;
 
 typedef struct Broker {
     Mode mode;

@@ -215,18 +215,7 @@ static inline void vm_end(TestVm *vm)
 
 /* --- messages ------------------------------------------------------------ */
 
-typedef union TestMsg {
-    struct vamp_bmsg_head head;
-    struct vamp_bmsg_hello hello;
-    struct vamp_bmsg_thread thread;
-    struct vamp_bmsg_ratio ratio;
-    struct vamp_bmsg_class vclass;
-    struct vamp_bmsg_status status;
-    struct vamp_bmsg_welcome welcome;
-    struct vamp_bmsg_error error;
-    struct vamp_bmsg_report report;
-    char bytes[VAMP_BMSG_MAX];
-} TestMsg;
+typedef union vamp_bmsg TestMsg;
 
 static inline TestMsg msg_new(uint32_t type)
 {

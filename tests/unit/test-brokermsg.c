@@ -12,18 +12,7 @@
 #include "core/brokermsg.h"
 #include "core/policy.h"
 
-typedef union Message {
-    uint64_t align;
-    struct vamp_bmsg_head head;
-    struct vamp_bmsg_hello hello;
-    struct vamp_bmsg_thread thread;
-    struct vamp_bmsg_ratio ratio;
-    struct vamp_bmsg_class vclass;
-    struct vamp_bmsg_status status;
-    struct vamp_bmsg_welcome welcome;
-    struct vamp_bmsg_error error;
-    char bytes[VAMP_BMSG_MAX];
-} Message;
+typedef union vamp_bmsg Message;
 
 static const uint32_t types[] = {
     VAMP_BMSG_HELLO, VAMP_BMSG_THREAD_ADD, VAMP_BMSG_THREAD_DEL,
