@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Task-aware vCPUs: what the files of this folder share, and KVM's hooks
+ *
+ * KVM calls the kvm_vamp_*() functions of the second half from a few inserted
+ * lines (upstream/patches/linux). While no VM has VAMP on, each of them is a
+ * patched-out jump.
+ *
+ * Contexts. "vCPU" is the vCPU's own thread inside KVM_RUN, preemptible unless
+ * said otherwise. "caller" is any thread in an ioctl, or a worker; it holds
+ * kvm_vamp.lock. A preemption notifier runs under the run queue's lock: what
+ * it calls may account and nothing else.
+ *
+ * Locks, outermost first: kvm_vamp.lock, kvm_vamp_vcpu.apply_lock,
+ * kvm_vamp_vcpu.lock.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ */
+
+#ifndef __KVM_X86_VAMP_H
+#define __KVM_X86_VAMP_H
+
+#include <linux/kvm_host.h>
+#include <linux/jump_label.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#include "core/policy.h"
+#include <linux/kvm_vamp.h>
+
+/* A plan as vCPUs read it, under RCU. Immutable once published. */
+struct kvm_vamp_view {
+	struct rcu_head rcu;
+	bool mixed;
+	u32 nr;
+	u64 task[KVM_VAMP_MAX_TASKS];
+};
+
+struct kvm_vamp;
+
+/* One vCPU. Lives as long as the vCPU, once VAMP has been on. */
+struct kvm_vamp_vcpu {
+	struct kvm_vcpu *vcpu;
+	struct kvm_vamp *vamp;
+	bool on;		/* account at all; written by callers */
+
+	/* The vCPU's own; others read what is marked "shared" with READ_ONCE */
+	bool exact;		/* shared; charges at each switch */
+	bool armed;		/* the vendor's exits for CR3 are on */
+	bool running;		/* shared; loaded on a CPU */
+	bool halted;		/* shared */
+	bool boosted;		/* shared; runs out by itself */
+	bool nested;		/* shared */
+	u64 task;		/* shared; masked */
+	unsigned long jiffies;	/* of the last look at the clock */
+	u32 random;
+	u64 sample_left_ns;	/* CPU time until the next sample */
+	u64 boost_until_ns;	/* of run_ns */
+	u64 boost_budget_ns;	/* what KVM_VAMP_BOOST_FAIR has left */
+	u64 boost_filled_ns;	/* run_ns when that was filled */
+	u32 kpti_flips;
+	pid_t delay_tid;	/* whose run delay that is */
+	u64 delay_ns;
+
+	raw_spinlock_t lock;	/* of what follows; taken by the notifier too */
+	u64 since_ns;		/* accounted until here */
+	u64 charged_ns;		/* charged until here */
+	u64 pending_ns;		/* accounted, not yet charged */
+	u64 run_ns;
+	u64 wait_ns;
+	u64 halt_task;
+	bool halt_varies;
+	struct vamp_ring run;
+	struct vamp_ring wait;
+	struct vamp_task_table table;
+
+	struct vamp_task_table copy;	/* for the policy; under kvm_vamp.lock */
+
+	spinlock_t apply_lock;	/* of the thread's weight */
+	enum vamp_class vclass;
+	struct pid *pid;	/* counted; whose nice we have changed, or NULL */
+	int found_nice;
+	int our_nice;
+	bool foreign;
+
+	u64 switches;
+	u64 samples;
+	u64 weight_changes;
+	u64 boosts;
+	u64 halts;
+	u64 toggles;
+};
+
+/* One VM. From the first KVM_VAMP_SET until the VM is gone. */
+struct kvm_vamp {
+	struct list_head node;
+	struct kvm *kvm;
+	struct mutex lock;
+	struct kvm_vamp_config cfg;
+	bool on;
+	u64 task_mask;		/* of CR3; READ_ONCE for vCPUs */
+	bool exact_wanted;	/* READ_ONCE for vCPUs */
+	bool kpti;		/* READ_ONCE for vCPUs */
+	int nice_step;		/* of the background, at nice 0 */
+	struct vamp_policy *policy;	/* nr_vcpus of them */
+	bool planned;		/* the plan in force is the caller's */
+	u64 plan_until_ns;
+	struct kvm_vamp_view __rcu *view;
+	struct delayed_work expire;
+	struct work_struct fault_work;
+	const char *fault_reason;	/* cmpxchg from NULL; the work clears it */
+	char fault[KVM_VAMP_REASON_LEN];
+	u64 faults;
+	const struct vamp_task_table **table;	/* [nr_vcpus], for the policy */
+};
+
+/* What kvm-amd or kvm-intel adds. */
+struct kvm_vamp_vendor {
+	size_t offset;		/* of struct kvm_vamp_vcpu * in its vCPU */
+	/*
+	 * Has loads of CR3 exit, or not; @on is what it should be now, also if
+	 * it is that already (INIT clears it). Returns whether they may exit
+	 * still. vCPU, before each entry while wanted; preemption is off.
+	 */
+	bool (*set_cr3_exits)(struct kvm_vcpu *vcpu, bool on);
+};
+
+extern struct kvm_vamp_vendor kvm_vamp_vendor;
+DECLARE_STATIC_KEY_FALSE(kvm_vamp_used);
+
+static inline struct kvm_vamp_vcpu **kvm_vamp_slot(struct kvm_vcpu *vcpu)
+{
+	return (void *)vcpu + kvm_vamp_vendor.offset;
+}
+
+/* NULL until VAMP has been on in this VM. Any context. */
+static inline struct kvm_vamp_vcpu *kvm_vamp_get(struct kvm_vcpu *vcpu)
+{
+	return smp_load_acquire(kvm_vamp_slot(vcpu));
+}
+
+static inline u64 kvm_vamp_now(void)
+{
+	/* CLOCK_MONOTONIC, as the policies of user space use; safe anywhere */
+	return ktime_get_mono_fast_ns();
+}
+
+/* --- vamp_track.c: which task ran how long -------------------------------- */
+
+/* Begins anew. Caller; the vCPU does not account (on is false). */
+void kvm_vamp_track_reset(struct kvm_vamp_vcpu *v, u64 period_ns);
+
+/* Copies the loads, brought up to @now. Caller. */
+void kvm_vamp_track_copy(struct kvm_vamp_vcpu *v, u64 now,
+			 struct vamp_task_table *out);
+
+void kvm_vamp_track_load(struct kvm_vamp_vcpu *v);
+void kvm_vamp_track_put(struct kvm_vamp_vcpu *v);
+void kvm_vamp_track_enter(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v);
+void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v);
+
+/* --- vamp_phase.c: from an event to the weights of threads ----------------- */
+
+/* The class that the plan gives to the vCPU now. vCPU or caller. */
+void kvm_vamp_apply(struct kvm_vamp_vcpu *v);
+
+/* Puts the thread back, unless somebody else has changed it. Caller. */
+void kvm_vamp_restore(struct kvm_vamp_vcpu *v);
+
+void kvm_vamp_event_locked(struct kvm_vamp *vamp, u32 kind, u64 arg);
+int kvm_vamp_plan_locked(struct kvm_vamp *vamp,
+			 const struct kvm_vamp_plan *plan);
+
+/* Makes the policy's present plan true: new configuration. Caller. */
+void kvm_vamp_publish_locked(struct kvm_vamp *vamp);
+void kvm_vamp_expire_work(struct work_struct *work);
+
+/* Something is wrong with us: off, restored, with @reason (constant). */
+void kvm_vamp_fault(struct kvm_vamp *vamp, const char *reason);
+void kvm_vamp_fault_work(struct work_struct *work);
+
+/* --- vamp_main.c: life ---------------------------------------------------- */
+
+/* Off: every thread is put back. Caller. */
+void kvm_vamp_disable_locked(struct kvm_vamp *vamp);
+
+/* --- hooks --------------------------------------------------------------- */
+
+/* kvm-amd and kvm-intel, when they are loaded and no VM is */
+void kvm_vamp_register(const struct kvm_vamp_vendor *vendor);
+void kvm_vamp_svm_register(void);
+void kvm_vamp_vmx_register(void);
+
+/* Do loads of CR3 exit because of us? vCPU. */
+static inline bool kvm_vamp_cr3_exits(struct kvm_vcpu *vcpu)
+{
+	struct kvm_vamp_vcpu *v;
+
+	if (!static_branch_unlikely(&kvm_vamp_used))
+		return false;
+	v = kvm_vamp_get(vcpu);
+	return v && v->armed;
+}
+
+/* ENOIOCTLCMD: not one of ours */
+long kvm_vamp_vm_ioctl(struct kvm *kvm, unsigned int ioctl, void __user *argp);
+
+void kvm_vamp_vcpu_create(struct kvm_vcpu *vcpu);
+void kvm_vamp_vcpu_destroy(struct kvm_vcpu *vcpu);
+void kvm_vamp_vm_destroy(struct kvm *kvm);
+
+/* The vCPU gets a CPU. Its thread; maybe in a preemption notifier. */
+static inline void kvm_vamp_load(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvm_vamp_used)) {
+		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+
+		if (v && READ_ONCE(v->on))
+			kvm_vamp_track_load(v);
+	}
+}
+
+/* It loses it. The same context, with the vendor's state still loaded. */
+static inline void kvm_vamp_put(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvm_vamp_used)) {
+		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+
+		if (v && v->running)
+			kvm_vamp_track_put(v);
+	}
+}
+
+/* It is about to enter the guest. vCPU, preemption is off. */
+static inline void kvm_vamp_enter(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvm_vamp_used)) {
+		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+
+		if (v && (v->halted || v->armed || v->exact ||
+			  READ_ONCE(v->vamp->exact_wanted)))
+			kvm_vamp_track_enter(vcpu, v);
+	}
+}
+
+/* Its exit has been handled. vCPU. */
+static inline void kvm_vamp_exit(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvm_vamp_used)) {
+		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+
+		if (v && READ_ONCE(v->on) &&
+		    (v->exact || v->jiffies != jiffies ||
+		     vcpu->arch.mp_state != KVM_MP_STATE_RUNNABLE))
+			kvm_vamp_track_exit(vcpu, v);
+	}
+}
+
+#endif /* __KVM_X86_VAMP_H */

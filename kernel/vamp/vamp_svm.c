@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Loads of CR3 that exit, on AMD (APM volume 2, 15.8)
+ *
+ * Copyright (c) 2026 The VAMP authors
+ */
+
+#include "svm/svm.h"
+#include "vamp.h"
+
+static bool set_cr3_exits(struct kvm_vcpu *vcpu, bool on)
+{
+	struct vcpu_svm *svm = to_svm(vcpu);
+
+	/* Shadow paging has them exit anyway; encrypted guests never may. */
+	if (!npt_enabled || sev_es_guest(vcpu->kvm))
+		return false;
+	if (vmcb_is_intercept(&svm->vmcb01.ptr->control,
+			      INTERCEPT_CR3_WRITE) != on) {
+		/* Also of the VMCB that a nested guest runs with. */
+		if (on)
+			svm_set_intercept(svm, INTERCEPT_CR3_WRITE);
+		else
+			svm_clr_intercept(svm, INTERCEPT_CR3_WRITE);
+	}
+	return on;
+}
+
+void kvm_vamp_svm_register(void)
+{
+	static const struct kvm_vamp_vendor vendor = {
+		.offset = offsetof(struct vcpu_svm, vamp),
+		.set_cr3_exits = set_cr3_exits,
+	};
+
+	kvm_vamp_register(&vendor);
+}
