@@ -103,7 +103,7 @@ struct kvm_vamp {
 	u64 task_mask;		/* of CR3; READ_ONCE for vCPUs */
 	bool exact_wanted;	/* READ_ONCE for vCPUs */
 	bool kpti;		/* READ_ONCE for vCPUs */
-	int nice_step;		/* of the background, at nice 0 */
+	struct eventfd_ctx *notify;	/* NULL: nobody; read under apply_lock */
 	struct vamp_policy *policy;	/* nr_vcpus of them */
 	bool planned;		/* the plan in force is the caller's */
 	u64 plan_until_ns;
@@ -151,6 +151,9 @@ static inline u64 kvm_vamp_now(void)
 
 /* Begins anew. Caller; the vCPU does not account (on is false). */
 void kvm_vamp_track_reset(struct kvm_vamp_vcpu *v, u64 period_ns);
+
+/* Tasks have pairs of page tables: bit 12 says nothing. vCPU or caller. */
+void kvm_vamp_set_kpti(struct kvm_vamp *vamp);
 
 /* Copies the loads, brought up to @now. Caller. */
 void kvm_vamp_track_copy(struct kvm_vamp_vcpu *v, u64 now,

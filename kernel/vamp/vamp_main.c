@@ -5,8 +5,8 @@
  * Copyright (c) 2026 The VAMP authors
  */
 
+#include <linux/eventfd.h>
 #include <linux/module.h>
-#include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include "vamp.h"
@@ -58,32 +58,34 @@ static struct kvm_vamp *vamp_new(struct kvm *kvm)
 
 /* --- vCPUs ---------------------------------------------------------------- */
 
-/* Gives the vCPU what it needs, and turns its account on. Caller. */
-static int vcpu_serve(struct kvm_vamp *vamp, struct kvm_vcpu *vcpu, bool anew)
+/* Gives the vCPU what its account needs. Under vamps_lock. */
+static int vcpu_prepare(struct kvm_vamp *vamp, struct kvm_vcpu *vcpu)
+{
+	struct kvm_vamp_vcpu *v;
+
+	if (kvm_vamp_get(vcpu))
+		return 0;
+	v = kvzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
+	if (!v)
+		return -ENOMEM;
+	v->vcpu = vcpu;
+	v->vamp = vamp;
+	raw_spin_lock_init(&v->lock);
+	spin_lock_init(&v->apply_lock);
+	smp_store_release(kvm_vamp_slot(vcpu), v);
+	return 0;
+}
+
+/* Turns the account of a vCPU that is prepared on. Caller. */
+static void vcpu_serve(struct kvm_vamp *vamp, struct kvm_vcpu *vcpu, bool anew)
 {
 	struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
 
-	if (vcpu->vcpu_id >= vamp->cfg.nr_vcpus) {
-		if (v)
-			WRITE_ONCE(v->on, false);
-		return 0;
-	}
-	if (!v) {
-		v = kvzalloc(sizeof(*v), GFP_KERNEL_ACCOUNT);
-		if (!v)
-			return -ENOMEM;
-		v->vcpu = vcpu;
-		v->vamp = vamp;
-		raw_spin_lock_init(&v->lock);
-		spin_lock_init(&v->apply_lock);
-		smp_store_release(kvm_vamp_slot(vcpu), v);
-	}
-	if (anew || !v->on) {
-		WRITE_ONCE(v->on, false);
+	if (vcpu->vcpu_id >= vamp->cfg.nr_vcpus)
+		return;
+	if (anew)
 		kvm_vamp_track_reset(v, vamp->policy->period_ns);
-		WRITE_ONCE(v->on, true);
-	}
-	return 0;
+	WRITE_ONCE(v->on, true);
 }
 
 void kvm_vamp_vcpu_create(struct kvm_vcpu *vcpu)
@@ -96,8 +98,12 @@ void kvm_vamp_vcpu_create(struct kvm_vcpu *vcpu)
 	vamp = vamp_find(vcpu->kvm);
 	if (vamp) {
 		mutex_lock(&vamp->lock);
-		if (vamp->on && vcpu_serve(vamp, vcpu, false) < 0)
+		if (!vamp->on)
+			; /* prepared when it is turned on */
+		else if (vcpu_prepare(vamp, vcpu) < 0)
 			kvm_vamp_fault(vamp, "no memory for a vCPU");
+		else
+			vcpu_serve(vamp, vcpu, true);
 		mutex_unlock(&vamp->lock);
 	}
 	mutex_unlock(&vamps_lock);
@@ -114,12 +120,14 @@ void kvm_vamp_vcpu_destroy(struct kvm_vcpu *vcpu)
 
 void kvm_vamp_disable_locked(struct kvm_vamp *vamp)
 {
+	struct eventfd_ctx *notify = vamp->notify;
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
 
 	if (!vamp->on)
 		return;
 	vamp->on = false;
+	WRITE_ONCE(vamp->notify, NULL);
 	vamp->cfg.flags &= ~KVM_VAMP_F_ENABLE;
 	vamp_policy_reset(vamp->policy, kvm_vamp_now());
 	/* Everybody neutral, nothing intercepted, no timer */
@@ -132,6 +140,9 @@ void kvm_vamp_disable_locked(struct kvm_vamp *vamp)
 			kvm_vamp_restore(v);
 		}
 	}
+	/* Each vCPU's lock has been taken since: nobody signals any more. */
+	if (notify)
+		eventfd_ctx_put(notify);
 }
 
 void kvm_vamp_vm_destroy(struct kvm *kvm)
@@ -183,7 +194,8 @@ static int config_check(const struct kvm_vamp_config *cfg)
 	    !cfg->nr_vcpus || cfg->nr_vcpus > KVM_VAMP_MAX_VCPUS ||
 	    cfg->ratio < VAMP_RATIO_MIN || cfg->ratio > VAMP_RATIO_MAX ||
 	    cfg->boost > KVM_VAMP_BOOST_ALWAYS ||
-	    (cfg->wakeup_track & ~KVM_VAMP_WAKEUP_ALL))
+	    (cfg->wakeup_track & ~KVM_VAMP_WAKEUP_ALL) ||
+	    (cfg->notify_fd && !(cfg->flags & KVM_VAMP_F_NOTIFY)))
 		return -EINVAL;
 	return 0;
 }
@@ -200,72 +212,63 @@ static bool protected(struct kvm *kvm)
 	return kvm->arch.has_private_mem;
 }
 
-/* The policy and what belongs to it, for @cfg. Caller. */
-static int policy_make(struct kvm_vamp *vamp,
-		       const struct kvm_vamp_config *cfg)
-{
-	const struct vamp_task_table **table;
-	struct vamp_policy *policy;
-	struct vamp_config config;
-
-	policy = kvzalloc(vamp_policy_size(cfg->nr_vcpus), GFP_KERNEL_ACCOUNT);
-	table = kvcalloc(cfg->nr_vcpus, sizeof(*table), GFP_KERNEL_ACCOUNT);
-	if (!policy || !table) {
-		kvfree(policy);
-		kvfree(table);
-		return -ENOMEM;
-	}
-	policy_config(cfg, &config);
-	vamp_policy_init(policy, cfg->nr_vcpus, &config, kvm_vamp_now());
-	kvfree(vamp->policy);
-	kvfree(vamp->table);
-	vamp->policy = policy;
-	vamp->table = table;
-	return 0;
-}
-
+/* Takes over @notify when it succeeds; else nothing has changed. Caller. */
 static int enable_locked(struct kvm_vamp *vamp,
-			 const struct kvm_vamp_config *cfg)
+			 const struct kvm_vamp_config *cfg,
+			 struct eventfd_ctx *notify)
 {
 	bool anew = !vamp->on || cfg->nr_vcpus != vamp->cfg.nr_vcpus ||
 		    cfg->period_ms != vamp->cfg.period_ms;
-	bool kpti = cfg->flags & KVM_VAMP_F_KPTI;
+	const struct vamp_task_table **table = NULL;
+	struct vamp_policy *policy = NULL;
 	struct vamp_config config;
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
-	int ret;
+
+	kvm_for_each_vcpu(i, vcpu, vamp->kvm)
+		if (vcpu_prepare(vamp, vcpu) < 0)
+			return -ENOMEM;
+	if (anew) {
+		policy = kvzalloc(vamp_policy_size(cfg->nr_vcpus),
+				  GFP_KERNEL_ACCOUNT);
+		table = kvcalloc(cfg->nr_vcpus, sizeof(*table),
+				 GFP_KERNEL_ACCOUNT);
+		if (!policy || !table) {
+			kvfree(policy);
+			kvfree(table);
+			return -ENOMEM;
+		}
+	}
 
 	/* What the new weights are must not be mixed with what the old were. */
 	kvm_vamp_disable_locked(vamp);
+	policy_config(cfg, &config);
+	vamp->cfg = *cfg;
 	if (anew) {
-		ret = policy_make(vamp, cfg);
-		if (ret)
-			return ret;
+		vamp_policy_init(policy, cfg->nr_vcpus, &config,
+				 kvm_vamp_now());
+		kvfree(vamp->policy);
+		kvfree(vamp->table);
+		vamp->policy = policy;
+		vamp->table = table;
+		WRITE_ONCE(vamp->kpti, false);
+		WRITE_ONCE(vamp->task_mask, VAMP_CR3_TASK_MASK);
 	} else {
-		policy_config(cfg, &config);
 		vamp_policy_configure(vamp->policy, &config);
 	}
-	vamp->cfg = *cfg;
-	if (anew || kpti) {
-		WRITE_ONCE(vamp->kpti, kpti);
-		WRITE_ONCE(vamp->task_mask, kpti ?
-			   VAMP_CR3_TASK_MASK & ~(u64)PAGE_SIZE :
-			   VAMP_CR3_TASK_MASK);
-	}
+	if (cfg->flags & KVM_VAMP_F_KPTI)
+		kvm_vamp_set_kpti(vamp);
 	vamp->on = true;
-	kvm_for_each_vcpu(i, vcpu, vamp->kvm) {
-		ret = vcpu_serve(vamp, vcpu, anew);
-		if (ret) {
-			kvm_vamp_disable_locked(vamp);
-			return ret;
-		}
-	}
+	kvm_for_each_vcpu(i, vcpu, vamp->kvm)
+		vcpu_serve(vamp, vcpu, anew);
+	WRITE_ONCE(vamp->notify, notify);
 	kvm_vamp_publish_locked(vamp);
 	return 0;
 }
 
 static long vamp_set(struct kvm *kvm, const void __user *argp)
 {
+	struct eventfd_ctx *notify = NULL;
 	struct kvm_vamp_config cfg;
 	struct kvm_vamp *vamp;
 	long ret;
@@ -277,6 +280,12 @@ static long vamp_set(struct kvm *kvm, const void __user *argp)
 		return ret;
 	if ((cfg.flags & KVM_VAMP_F_ENABLE) && protected(kvm))
 		return -EOPNOTSUPP;
+	if ((cfg.flags & KVM_VAMP_F_ENABLE) &&
+	    (cfg.flags & KVM_VAMP_F_NOTIFY)) {
+		notify = eventfd_ctx_fdget(cfg.notify_fd);
+		if (IS_ERR(notify))
+			return PTR_ERR(notify);
+	}
 
 	mutex_lock(&vamps_lock);
 	vamp = vamp_find(kvm);
@@ -288,12 +297,14 @@ static long vamp_set(struct kvm *kvm, const void __user *argp)
 	if (vamp) {
 		mutex_lock(&vamp->lock);
 		if (cfg.flags & KVM_VAMP_F_ENABLE)
-			ret = enable_locked(vamp, &cfg);
+			ret = enable_locked(vamp, &cfg, notify);
 		else
 			kvm_vamp_disable_locked(vamp);
 		mutex_unlock(&vamp->lock);
 	}
 	mutex_unlock(&vamps_lock);
+	if (ret && notify)
+		eventfd_ctx_put(notify);
 	return ret;
 }
 

@@ -13,6 +13,7 @@
  * Copyright (c) 2026 The VAMP authors
  */
 
+#include <linux/eventfd.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include "vamp.h"
@@ -87,6 +88,7 @@ static void set_nice(struct kvm_vamp_vcpu *v, bool background)
 void kvm_vamp_apply(struct kvm_vamp_vcpu *v)
 {
 	struct kvm_vamp *vamp = v->vamp;
+	struct eventfd_ctx *notify;
 	enum vamp_class vclass;
 
 	spin_lock(&v->apply_lock);
@@ -95,6 +97,9 @@ void kvm_vamp_apply(struct kvm_vamp_vcpu *v)
 			  READ_ONCE(vamp->task_mask), READ_ONCE(v->task));
 	if (vclass == VAMP_CLASS_BACKGROUND && READ_ONCE(v->boosted))
 		vclass = VAMP_CLASS_INTERACTIVE;
+	notify = READ_ONCE(vamp->notify);
+	if (notify && vclass != v->vclass)
+		eventfd_signal(notify);
 	WRITE_ONCE(v->vclass, vclass);
 	if ((READ_ONCE(vamp->cfg.flags) & KVM_VAMP_F_WEIGHTS) &&
 	    !v->foreign)

@@ -220,16 +220,19 @@ void kvm_vamp_track_enter(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 							 v->exact && !nested);
 }
 
+void kvm_vamp_set_kpti(struct kvm_vamp *vamp)
+{
+	WRITE_ONCE(vamp->task_mask, VAMP_CR3_TASK_MASK & ~KPTI_BIT);
+	WRITE_ONCE(vamp->kpti, true);
+}
+
 /* Does the guest change between the two halves of one task all the time? */
 static void look_for_kpti(struct kvm_vamp_vcpu *v, u64 from, u64 to)
 {
-	struct kvm_vamp *vamp = v->vamp;
-
 	if ((from ^ to) != KPTI_BIT) {
 		v->kpti_flips = 0;
 	} else if (++v->kpti_flips == KPTI_FLIPS) {
-		WRITE_ONCE(vamp->task_mask, VAMP_CR3_TASK_MASK & ~KPTI_BIT);
-		WRITE_ONCE(vamp->kpti, true);
+		kvm_vamp_set_kpti(v->vamp);
 		trace_kvm_vamp_kpti(v->vcpu->vcpu_id);
 	}
 }

@@ -27,8 +27,7 @@
 
 /*
  * Numbers that upstream does not use: capabilities count up from 0, KVM's
- * ioctls have gaps from 0xf0 on. The build compares them with
- * a kernel's own.
+ * ioctls have gaps from 0xf0 on. The build compares them with a kernel's own.
  */
 #define KVM_CAP_VAMP		0x564d
 
@@ -52,7 +51,9 @@
  * Found out by itself as well, see KVM_VAMP_T_SAMPLE_KPTI.
  */
 #define KVM_VAMP_F_KPTI		(1U << 3)
-#define KVM_VAMP_F_ALL		0xfU
+/* Write to notify_fd whenever a vCPU's class changes; see KVM_VAMP_VCPU. */
+#define KVM_VAMP_F_NOTIFY	(1U << 4)
+#define KVM_VAMP_F_ALL		0x1fU
 
 /* boost of struct kvm_vamp_config: a vCPU that halted in a background task */
 #define KVM_VAMP_BOOST_OFF	0	/* wakes with that task's weight */
@@ -61,8 +62,9 @@
 
 /*
  * KVM_VAMP_SET: turns VAMP on or off, or changes it.
- * EINVAL: a member is out of its range; E2BIG: version is newer than the
- * module's; EOPNOTSUPP: the guest's registers are encrypted; ENOMEM.
+ * EINVAL: a member is out of its range, or notify_fd is no eventfd; EBADF: it
+ * is not open; E2BIG: version is newer than the module's; EOPNOTSUPP: the
+ * guest's registers are encrypted; ENOMEM.
  * On an error nothing has changed. New period_ms or nr_vcpus: loads begin anew.
  */
 struct kvm_vamp_config {
@@ -75,7 +77,8 @@ struct kvm_vamp_config {
 	__u32 period_ms;	/* epoch: a power of two, 4..1024 */
 	__u32 boost;		/* KVM_VAMP_BOOST_* */
 	__u32 wakeup_track;	/* KVM_VAMP_WAKEUP_*: which task plays sound */
-	__u32 reserved[7];
+	__s32 notify_fd;	/* an eventfd, with KVM_VAMP_F_NOTIFY; else 0 */
+	__u32 reserved[6];
 };
 
 /* wakeup_track of struct kvm_vamp_config */
