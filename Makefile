@@ -4,10 +4,11 @@
 #   make run        install what is missing, build, boot two guests, show the response with and without VAMP
 #   make check      everything that this machine can test
 #   make bench      policies side by side on a simulated host
+#   make kmod       KVM's modules with ours, for a stock kernel
 #
 # Variables: QEMU_SRC=DIR (a QEMU source folder instead of the distribution's), BUILD=DIR, JOBS=N, PREFIX=, DESTDIR=,
 # KERNEL=FILE and KERNEL_MODULES=DIR (for the guests of `make run`), RUN_ARGS=..., CHECK=GROUPS,
-# SCENARIOS=, POLICIES=, SEEDS= (of `make bench`)
+# SCENARIOS=, POLICIES=, SEEDS= (of `make bench`), KERNEL_VERSION=, LINUX_SRC=, LINUX_BUILD= (of `make kmod`)
 
 BUILD ?= $(CURDIR)/build
 JOBS ?= $(shell nproc)
@@ -17,19 +18,21 @@ CHECK ?=
 SCENARIOS ?=
 POLICIES ?=
 SEEDS ?= 3
+KERNEL_VERSION ?=
 
-export BUILD JOBS QEMU_SRC
+export BUILD JOBS QEMU_SRC LINUX_SRC LINUX_BUILD
 
 # `make QEMU_SRC=DIR` builds; a bare `make` says what there is.
 .DEFAULT_GOAL := $(if $(QEMU_SRC),build,help)
 
-.PHONY: help setup build run check bench full install update qtest-baseline clean distclean
+.PHONY: help setup build run check bench kmod full install update qtest-baseline clean distclean
 
 help:
 	@echo 'make run             build, boot two guests, show the response time with and without VAMP'
 	@echo 'make check           run all tests that this machine can run (CHECK="core style": only these groups)'
 	@echo 'make bench           measure all policies on a simulated host (SCENARIOS="3vms-2cpus" POLICIES=... SEEDS=1)'
 	@echo 'make build           only build: build/bin/qemu-system-x86_64 (slim: what run and check need)'
+	@echo 'make kmod            build kvm.ko, kvm-amd.ko, kvm-intel.ko (KERNEL_VERSION=6.12...: for this kernel): build/kmod'
 	@echo 'make full            build QEMU with all default features and devices; make install DESTDIR=... PREFIX=...'
 	@echo 'make update          ask the archive for a newer QEMU $(shell . upstream/qemu.conf; echo $$QEMU_SERIES).x and build it'
 	@echo 'make clean           remove what was built (the downloaded sources stay); distclean: everything'
@@ -69,6 +72,10 @@ bench:
 	@$(MAKE) --no-print-directory -s -C lab BUILD='$(BUILD)'
 	@lab/bench.py --scenarios '$(SCENARIOS)' --policies '$(POLICIES)' --seeds '$(SEEDS)' --results '$(BUILD)/results'
 
+kmod:
+	@scripts/setup kmod
+	@scripts/kmod-build $(KERNEL_VERSION)
+
 full:
 	@echo '[vamp] make full: about 10 minutes on 2 cores'
 	@scripts/setup build full
@@ -95,7 +102,7 @@ clean:
 	@echo '[vamp] removing what was built; downloads and results stay'
 	@rm -rf '$(BUILD)'/qemu/build-* '$(BUILD)'/qemu/src* '$(BUILD)'/qemu/orig '$(BUILD)'/qemu/upstream \
 	    '$(BUILD)'/qemu/patch-stamp '$(BUILD)'/qemu/patched-files '$(BUILD)'/qemu/links \
-	    '$(BUILD)'/bin '$(BUILD)'/core '$(BUILD)'/core-asan '$(BUILD)'/guest '$(BUILD)'/lab '$(BUILD)'/log
+	    '$(BUILD)'/kmod '$(BUILD)'/bin '$(BUILD)'/core '$(BUILD)'/core-asan '$(BUILD)'/guest '$(BUILD)'/lab '$(BUILD)'/log
 
 distclean:
 	@echo '[vamp] removing $(BUILD)'
