@@ -42,6 +42,8 @@ from tap import diagnose
 from vamp_guest import BUILD, GuestError, Lines, Qmp, Vm, find_qemu
 
 MODULES = os.path.join(BUILD, 'kernel', 'modules')
+# `make kmod`: KVM's modules with ours
+KMOD = os.path.join(BUILD, 'kmod')
 BUSYBOX = '/bin/busybox'
 # What the guest's QEMU loads; the folders are where it looks in both worlds.
 FIRMWARE = ['bios-256k.bin', 'kvmvapic.bin', 'linuxboot_dma.bin',
@@ -67,6 +69,22 @@ def find_module(name):
         for file in files:
             if pattern.match(file):
                 return os.path.join(folder, file)
+    return None
+
+
+def missing_kmod():
+    """Why the companion modules cannot be loaded in a host here, or None."""
+    try:
+        with open(os.path.join(KMOD, 'stamp'), encoding='ascii') as f:
+            built = f.read().strip()
+        with open(os.path.join(BUILD, 'kernel', 'stamp'),
+                  encoding='utf-8') as f:
+            kernel = f.read().strip()
+    except OSError as e:
+        return f'{e.filename} is missing: make kmod'
+    if kernel != f'package linux-image-{built}':
+        return f'the modules are built for {built}, but the test guests have ' \
+               f'"{kernel}": make kmod'
     return None
 
 
@@ -117,14 +135,16 @@ class Host(Vm):
     @files     {place without leading slash: file of this machine}, beside QEMU
                and what the guests boot
     @guests    how many Guests may be made of it
+    @kmod      KVM's modules are those of `make kmod`, not the stock ones
     The other arguments as for Vm.
     """
 
     PORTS = ('qmp', 'control', 'answer')
 
     def __init__(self, name, rundir, modules=(), files=None, guests=8, smp=2,
-                 memory=2048, extra=(), append=''):
+                 memory=2048, extra=(), append='', kmod=False):
         self.rundir = rundir
+        self.kmod = kmod
         self.modules = list(modules)
         self.files = dict(files or {})
         self.free = list(range(guests))
@@ -165,8 +185,10 @@ class Host(Vm):
         files.update(qemu_files(self.rundir))
         files.update(self.files)
         args = [os.path.join(TOP, 'scripts', 'mkinitramfs'), '-u',
-                '-i', os.path.join(HERE, 'host-init'), '-o', self.initrd,
-                '-k', MODULES]
+                '-i', os.path.join(HERE, 'host-init'), '-o', self.initrd]
+        for folder in ([self.folder_of_kmod()] if self.kmod else []) + \
+                [MODULES]:
+            args += ['-k', folder]
         for name in self.modules:
             args += ['-m', name]
         for place, file in files.items():
@@ -174,6 +196,16 @@ class Host(Vm):
                 raise GuestError(f'{file} is missing: make -C tests/functional')
             args.append(f'{file}:{place}')
         subprocess.run(args, check=True)
+
+    def folder_of_kmod(self):
+        """Our modules and nothing else: beside them are the objects."""
+        folder = os.path.join(self.rundir, 'kmod')
+        os.makedirs(folder, exist_ok=True)
+        for name in os.listdir(KMOD):
+            if name.endswith('.ko'):
+                os.symlink(os.path.join(KMOD, name),
+                           os.path.join(folder, name))
+        return folder
 
     def start(self, cpus=None, group=None, user=None):
         self.pack()
