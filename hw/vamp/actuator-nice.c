@@ -148,12 +148,8 @@ static bool nice_try(pid_t scratch, int base, Error **errp)
     return true;
 }
 
-/*
- * Nice values count among the threads of one group only. libvirt gives each
- * vCPU a group of its own, where there is nobody to compare it with.
- */
-static bool nice_matters(const VampHostPaths *paths, const pid_t *tids,
-                         unsigned n, Error **errp)
+bool vamp_nice_matters(const VampHostPaths *paths, const pid_t *tids,
+                       unsigned n, Error **errp)
 {
     g_autoptr(VampCgroups) cg = vamp_cgroups_new(paths, "cpu", NULL);
     g_autofree char *main_path = NULL, *main_dir = NULL;
@@ -194,7 +190,7 @@ static bool nice_probe(const VampHostPaths *paths, const pid_t *tids,
 
     if (!vamp_threads_check(tids, n, errp) ||
         !vamp_seccomp_check(paths, "nice", nice_calls, errp) ||
-        !nice_matters(paths, tids, n, errp)) {
+        !vamp_nice_matters(paths, tids, n, errp)) {
         return false;
     }
 

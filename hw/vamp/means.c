@@ -13,6 +13,7 @@
 #include "qapi/qapi-events-vamp.h"
 #include "qemu/error-report.h"
 #include "hw/core/cpu.h"
+#include "hw/vamp/kvm.h"
 #include "vamp-int.h"
 #include "trace.h"
 
@@ -43,9 +44,15 @@ static const struct {
 } actuators[] = {
     /* In the order of preference of "auto". */
     { VAMP_ACTUATOR_KIND_BROKER, &vamp_actuator_broker },
+    { VAMP_ACTUATOR_KIND_KVM, &vamp_actuator_kvm },
     { VAMP_ACTUATOR_KIND_CGROUP, &vamp_actuator_cgroup },
     { VAMP_ACTUATOR_KIND_NICE, &vamp_actuator_nice },
 };
+
+bool vamp_actuator_by_plan(const VampPolicy *p)
+{
+    return p->actuator && !p->actuator_class->apply;
+}
 
 bool vamp_actuator_attach(VampPolicy *p, unsigned i, Error **errp)
 {
@@ -132,6 +139,11 @@ static bool actuator_try(VampPolicy *p, const VampActuatorClass *klass,
         if (p->vcpu[i].cpu) {
             tids[n++] = p->vcpu[i].tid;
         }
+    }
+    if (!klass->apply && p->tracker_wanted == VAMP_TRACKER_NONE) {
+        error_setg(errp, "it acts on the guest's tasks, and tracker=none does "
+                   "not tell them");
+        return false;
     }
     if (!klass->probe(&p->paths, tids, n, errp)) {
         return false;
@@ -276,6 +288,12 @@ void vamp_policy_fault(VampPolicy *p, const char *reason)
 
 /* --- tracker ------------------------------------------------------------- */
 
+/* The modules have told of another class: which task is it? */
+static void kvm_changed(void *opaque)
+{
+    vamp_phase_look(opaque);
+}
+
 void vamp_tracker_start_vcpu(VampPolicy *p, unsigned i)
 {
     switch (p->tracker) {
@@ -311,9 +329,60 @@ void vamp_tracker_stop_vcpu(VampPolicy *p, unsigned i, bool gone)
     case VAMP_TRACKER_SAMPLE:
         (gone ? vamp_sample_gone : vamp_sample_stop)(cpu);
         break;
+    case VAMP_TRACKER_KVM:
+        qatomic_set(&p->vcpu[i].rec.task, VAMP_TASK_UNKNOWN);
+        break;
     default:
         break;
     }
+}
+
+bool vamp_tracker_copy(VampPolicy *p, unsigned i, uint64_t now)
+{
+    VampVcpu *v = &p->vcpu[i];
+
+    if (p->tracker == VAMP_TRACKER_KVM) {
+        vamp_tracker_look(p, i, NULL);
+        return vamp_kvm_copy(v->cpu, &p->snapshot[i]);
+    }
+    if (!qatomic_read(&v->rec.enabled)) {
+        return false;
+    }
+    /* If it cannot be copied now, the last copy has to do. */
+    vamp_recorder_copy(&v->rec, now, v->run_ns, &p->snapshot[i]);
+    return true;
+}
+
+bool vamp_tracker_look(VampPolicy *p, unsigned i, VampKvmVcpu *out)
+{
+    VampVcpu *v = &p->vcpu[i];
+    VampKvmVcpu now;
+
+    if ((p->tracker != VAMP_TRACKER_KVM && !vamp_actuator_by_plan(p)) ||
+        !v->cpu || !vamp_kvm_vcpu(v->cpu, &now)) {
+        return false;
+    }
+    if (p->tracker == VAMP_TRACKER_KVM) {
+        qatomic_set(&v->rec.task, now.task);
+        qatomic_set(&v->rec.switches, now.switches);
+        qatomic_set(&v->rec.samples, now.samples);
+    }
+    if (out) {
+        *out = now;
+    }
+    return true;
+}
+
+bool vamp_tracker_plan(VampPolicy *p, Error **errp)
+{
+    return (p->tracker != VAMP_TRACKER_KVM && !vamp_actuator_by_plan(p)) ||
+           vamp_kvm_plan(p->core, errp);
+}
+
+bool vamp_tracker_new_period(VampPolicy *p, Error **errp)
+{
+    return p->tracker != VAMP_TRACKER_KVM ||
+           vamp_kvm_track(&p->cfg, kvm_changed, p, errp);
 }
 
 void vamp_tracker_choose(VampPolicy *p)
@@ -323,6 +392,7 @@ void vamp_tracker_choose(VampPolicy *p)
         const char *(*unavailable)(void);
     } trackers[] = {
         { VAMP_TRACKER_TCG, vamp_tcg_unavailable },
+        { VAMP_TRACKER_KVM, vamp_kvm_unavailable },
         { VAMP_TRACKER_SAMPLE, vamp_sample_unavailable },
     };
     g_autoptr(GString) why = g_string_new(NULL);
@@ -334,11 +404,16 @@ void vamp_tracker_choose(VampPolicy *p)
     for (size_t i = 0; i < ARRAY_SIZE(trackers); i++) {
         bool wanted = p->tracker_wanted == trackers[i].kind;
         const char *hindrance;
+        Error *err = NULL;
 
         if (p->tracker_wanted != VAMP_TRACKER_AUTO && !wanted) {
             continue;
         }
         hindrance = trackers[i].unavailable();
+        if (!hindrance && trackers[i].kind == VAMP_TRACKER_KVM &&
+            !vamp_kvm_track(&p->cfg, kvm_changed, p, &err)) {
+            hindrance = error_get_pretty(err);
+        }
         if (!hindrance) {
             p->tracker = trackers[i].kind;
             g_string_append_printf(why, "%s%s", why->len ? "; " : "",
@@ -348,6 +423,7 @@ void vamp_tracker_choose(VampPolicy *p)
         }
         g_string_append_printf(why, "%s%s: %s", why->len ? "; " : "",
                                VampTracker_str(trackers[i].kind), hindrance);
+        error_free(err);
     }
     g_free(p->tracker_reason);
     p->tracker_reason = g_strdup(why->str);
@@ -370,6 +446,9 @@ void vamp_tracker_close(VampPolicy *p)
         if (p->vcpu[i].cpu) {
             vamp_tracker_stop_vcpu(p, i, false);
         }
+    }
+    if (p->tracker == VAMP_TRACKER_KVM) {
+        vamp_kvm_untrack();
     }
     p->tracker = VAMP_TRACKER_NONE;
 }

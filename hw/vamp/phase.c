@@ -22,6 +22,7 @@
 #include "qemu/atomic.h"
 #include "qemu/main-loop.h"
 #include "hw/core/cpu.h"
+#include "qapi/error.h"
 #include "qapi/qapi-events-vamp.h"
 #include "vamp-int.h"
 #include "trace.h"
@@ -106,7 +107,12 @@ static bool plan_class(const VampPlan *plan, uint64_t task, unsigned *seq,
 
 static int apply_class(VampPolicy *p, unsigned vcpu, enum vamp_class vclass)
 {
-    int ret = p->actuator_class->apply(p->actuator, vcpu, vclass);
+    int ret;
+
+    if (vamp_actuator_by_plan(p)) {
+        return 0;
+    }
+    ret = p->actuator_class->apply(p->actuator, vcpu, vclass);
 
     if (ret == 0) {
         qatomic_set(&p->vcpu[vcpu].applied, vclass);
@@ -223,11 +229,49 @@ static bool apply_all(VampPolicy *p)
     return true;
 }
 
+/*
+ * Publishes the plan, to KVM's companion modules as well. False: they have
+ * refused a plan that matters, and everything is put back.
+ */
+static bool plan_make_true(VampPolicy *p)
+{
+    Error *err = NULL;
+
+    plan_publish(p);
+    if (vamp_tracker_plan(p, &err)) {
+        return true;
+    }
+    if (p->core->phase != VAMP_PHASE_MIXED) {
+        /* Off, they have no plan to end. */
+        error_free(err);
+        return true;
+    }
+    vamp_policy_fault(p, error_get_pretty(err));
+    error_free(err);
+    return false;
+}
+
 void vamp_phase_reapply(VampPolicy *p)
 {
-    plan_publish(p);
-    if (has_classes(p)) {
+    if (plan_make_true(p) && has_classes(p)) {
         apply_all(p);
+    }
+}
+
+void vamp_phase_look(VampPolicy *p)
+{
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        VampVcpu *v = &p->vcpu[i];
+
+        if (!vamp_tracker_look(p, i, NULL)) {
+            continue;
+        }
+        qatomic_set(&v->idle, false);
+        if (v->attached && qatomic_read(&v->applied) !=
+                           vamp_phase_class(p, i, qatomic_read(&v->rec.task)) &&
+            !apply_vcpu(p, i)) {
+            return;
+        }
     }
 }
 
@@ -258,7 +302,10 @@ static void phase_changed(VampPolicy *p, enum vamp_phase before)
     trace_vamp_phase(vamp_phase_name(core->phase), VampCause_str(core->cause),
                      vamp_reason_text(core->reason), core->vm_permille,
                      background);
-    plan_publish(p);
+    if (!plan_make_true(p)) {
+        /* The fault has ended the phase and told of it. */
+        return;
+    }
     /* Else every vCPU was neutral, and stays it. */
     if (before == VAMP_PHASE_MIXED || has_classes(p) ||
         (p->actuator && p->actuator_class->boosts)) {
@@ -271,7 +318,7 @@ static void phase_changed(VampPolicy *p, enum vamp_phase before)
             return;
         }
     }
-    if (by_task(p)) {
+    if (by_task(p) && !vamp_actuator_by_plan(p)) {
         timer_mod_ns(p->idle_timer, vamp_now(p) + VAMP_IDLE_CHECK_NS);
     } else {
         timer_del(p->idle_timer);
@@ -306,7 +353,8 @@ static void idle_check_start(VampPolicy *p, uint64_t now)
 
         if (v->cpu) {
             v->idle_check_ns = v->run_ns + v->wait_ns;
-            qatomic_set(&v->idle,
+            /* The companion modules see a vCPU halt, and act on that. */
+            qatomic_set(&v->idle, !vamp_actuator_by_plan(p) &&
                         vamp_policy_vcpu_run(p->core, i, now) +
                         vamp_policy_vcpu_wait(p->core, i, now) <
                         VAMP_IDLE_PERMILLE);
@@ -353,15 +401,8 @@ static void phase_begin(VampPolicy *p, uint64_t now, enum vamp_cause cause)
         for (unsigned i = 0; i < p->max_vcpus; i++) {
             VampVcpu *v = &p->vcpu[i];
 
-            if (!v->cpu) {
-                p->tables[i] = NULL;
-            } else if (qatomic_read(&v->rec.enabled)) {
-                /* If it cannot be copied now, the last copy has to do. */
-                vamp_recorder_copy(&v->rec, now, v->run_ns, &p->snapshot[i]);
-                p->tables[i] = &p->snapshot[i];
-            } else {
-                p->tables[i] = NULL;
-            }
+            p->tables[i] = v->cpu && vamp_tracker_copy(p, i, now) ?
+                           &p->snapshot[i] : NULL;
         }
         tables = p->tables;
     }

@@ -139,7 +139,7 @@ static void set_config(Object *obj, Visitor *v, const char *name, void *opaque,
 {
     VampPolicy *p = VAMP_POLICY(obj);
     const ConfigField *field = opaque;
-    struct vamp_config cfg = p->cfg;
+    struct vamp_config before = p->cfg, cfg = before;
     int64_t value;
 
     if (!visit_bounded(v, name, field->min, field->max, &value, errp)) {
@@ -159,11 +159,16 @@ static void set_config(Object *obj, Visitor *v, const char *name, void *opaque,
         vamp_policy_configure(p->core, &cfg);
         return;
     }
+    if (!vamp_tracker_new_period(p, errp)) {
+        p->cfg = before;
+        return;
+    }
     vamp_phase_new_period(p);
     if (p->tracker != VAMP_TRACKER_NONE) {
         for (unsigned i = 0; i < p->max_vcpus; i++) {
             vamp_task_table_init(&p->snapshot[i], p->core->period_ns);
-            if (p->vcpu[i].cpu) {
+            /* The companion modules have begun theirs anew. */
+            if (p->vcpu[i].cpu && p->tracker != VAMP_TRACKER_KVM) {
                 run_on_cpu(p->vcpu[i].cpu, recorder_restart,
                            RUN_ON_CPU_TARGET_PTR(p->core->period_ns));
             }

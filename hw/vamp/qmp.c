@@ -56,8 +56,12 @@ static VampVcpuInfo *vcpu_info(VampPolicy *p, unsigned index, uint64_t now)
 {
     VampVcpu *v = &p->vcpu[index];
     VampVcpuInfo *info = g_new0(VampVcpuInfo, 1);
+    VampKvmVcpu kvm = { 0 };
+    bool by_kvm = vamp_tracker_look(p, index, &kvm) &&
+                  vamp_actuator_by_plan(p);
     uint64_t task = qatomic_read(&v->rec.task);
-    enum vamp_class vclass = vamp_phase_class(p, index, task);
+    enum vamp_class vclass = by_kvm ? kvm.vclass :
+                                      vamp_phase_class(p, index, task);
     VampActuation act = { 0 };
 
     info->cpu_index = index;
@@ -66,7 +70,12 @@ static VampVcpuInfo *vcpu_info(VampPolicy *p, unsigned index, uint64_t now)
     info->reason = v->attach_error
         ? g_strdup_printf("%s; its weight is left alone: %s",
                           class_reason(p, index, vclass), v->attach_error)
-        : g_strdup(class_reason(p, index, vclass));
+        : g_strdup(by_kvm && kvm.boosted
+                   ? "it halted in a background task: whoever wakes it is "
+                     "answered at once"
+                   : by_kvm && kvm.foreign
+                   ? "somebody else has chosen its nice value, which stays"
+                   : class_reason(p, index, vclass));
     info->load_percent = vamp_policy_vcpu_run(p->core, index, now) / 10.0;
     info->wait_percent = vamp_policy_vcpu_wait(p->core, index, now) / 10.0;
     if (task != VAMP_TASK_UNKNOWN) {
@@ -84,7 +93,7 @@ static VampVcpuInfo *vcpu_info(VampPolicy *p, unsigned index, uint64_t now)
     return info;
 }
 
-static VampCounters *counters(const VampPolicy *p)
+static VampCounters *counters(VampPolicy *p)
 {
     VampCounters *c = g_new0(VampCounters, 1);
     const struct vamp_counters *core = &p->core->count;
@@ -99,7 +108,11 @@ static VampCounters *counters(const VampPolicy *p)
     c->faults = p->faults;
     for (unsigned i = 0; i < p->max_vcpus; i++) {
         const VampRecorder *rec = &p->vcpu[i].rec;
+        VampKvmVcpu kvm;
 
+        if (vamp_tracker_look(p, i, &kvm) && vamp_actuator_by_plan(p)) {
+            c->weight_changes += kvm.weight_changes;
+        }
         /* Written by the vCPUs' threads; a count may be a moment old. */
         c->task_switches += qatomic_read(&rec->switches);
         c->samples += qatomic_read(&rec->samples);
@@ -189,7 +202,14 @@ static void fill_means(VampPolicy *p, VampInfo *info)
     info->tracker = g_new0(VampTrackerInfo, 1);
     info->tracker->requested = p->tracker_wanted;
     info->tracker->active = p->tracker;
-    info->tracker->reason = g_strdup(p->tracker_reason);
+    if (p->tracker == VAMP_TRACKER_KVM) {
+        g_autofree char *how = vamp_kvm_tracking();
+
+        info->tracker->reason = g_strdup_printf("%s; %s", p->tracker_reason,
+                                                how);
+    } else {
+        info->tracker->reason = g_strdup(p->tracker_reason);
+    }
 
     info->actuator = g_new0(VampActuatorInfo, 1);
     info->actuator->requested = p->actuator_wanted;

@@ -18,6 +18,7 @@
 #include "qom/object.h"
 #include "hw/qdev-core.h"
 #include "hw/vamp/actuator.h"
+#include "hw/vamp/kvm.h"
 #include "hw/vamp/sensor.h"
 #include "hw/vamp/tracker.h"
 #include "qapi/qapi-types-common.h"
@@ -170,6 +171,25 @@ bool vamp_actuator_attach(VampPolicy *p, unsigned vcpu, Error **errp);
 void vamp_actuator_recheck(VampPolicy *p);
 void vamp_tracker_start_vcpu(VampPolicy *p, unsigned vcpu);
 
+/* Does the actuator take plans, not classes? */
+bool vamp_actuator_by_plan(const VampPolicy *p);
+
+/*
+ * Brings the snapshot of what ran on @vcpu up to @now. False: it is not known;
+ * the snapshot is as it was.
+ */
+bool vamp_tracker_copy(VampPolicy *p, unsigned vcpu, uint64_t now);
+
+/*
+ * Asks KVM's companion modules about @vcpu; its present task and counts are
+ * noted. @out: NULL, or what they said. False: they are not asked.
+ */
+bool vamp_tracker_look(VampPolicy *p, unsigned vcpu, VampKvmVcpu *out);
+
+/* Gives them the plan, if they are in use. */
+bool vamp_tracker_plan(VampPolicy *p, Error **errp);
+bool vamp_tracker_new_period(VampPolicy *p, Error **errp);
+
 /* The VM goes on, maybe with other tasks on its vCPUs. */
 void vamp_tracker_resume(VampPolicy *p);
 
@@ -213,6 +233,12 @@ void vamp_phase_new_period(VampPolicy *p);
 
 /* Makes the present plan true once more (new ratio, new actuator). */
 void vamp_phase_reapply(VampPolicy *p);
+
+/*
+ * KVM's companion modules tell that some vCPU's task is of another class:
+ * sets the weights.
+ */
+void vamp_phase_look(VampPolicy *p);
 
 /*
  * Calls @change(@p, @vcpu), which tells the core something that may change a

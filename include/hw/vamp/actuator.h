@@ -71,7 +71,8 @@ struct VampActuatorClass {
     void (*detach)(VampActuator *a, unsigned vcpu);
 
     /*
-     * Gives vCPU @vcpu the weight of @vclass, unless it has one that is not
+     * NULL: follows the plan by itself (and tracks tasks for that). Else:
+     * gives vCPU @vcpu the weight of @vclass, unless it has one that is not
      * of this actuator: somebody else's choice stays. Returns 0 or -errno.
      * Main thread, or the vCPU's own thread, also at the same time: no lock, no
      * allocation, async-signal-safe (it runs in a signal handler).
@@ -107,6 +108,7 @@ struct VampActuator {
 };
 
 extern const VampActuatorClass vamp_actuator_broker;
+extern const VampActuatorClass vamp_actuator_kvm;
 extern const VampActuatorClass vamp_actuator_nice;
 extern const VampActuatorClass vamp_actuator_cgroup;
 

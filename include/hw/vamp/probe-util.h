@@ -43,4 +43,12 @@ bool vamp_thread_nice(pid_t tid, int *nice, Error **errp);
 bool vamp_seccomp_check(const VampHostPaths *paths, const char *what,
                         void (*calls)(void), Error **errp);
 
+/*
+ * Nice values count among the threads of one control group only. libvirt gives
+ * each vCPU a group of its own, where there is nobody to compare it with.
+ * Returns false with a sentence if all of @tids are alone. Main thread.
+ */
+bool vamp_nice_matters(const VampHostPaths *paths, const pid_t *tids,
+                       unsigned n, Error **errp);
+
 #endif /* HW_VAMP_PROBE_UTIL_H */
