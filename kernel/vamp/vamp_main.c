@@ -194,7 +194,6 @@ static int config_check(const struct kvm_vamp_config *cfg)
 	    !cfg->nr_vcpus || cfg->nr_vcpus > KVM_VAMP_MAX_VCPUS ||
 	    cfg->ratio < VAMP_RATIO_MIN || cfg->ratio > VAMP_RATIO_MAX ||
 	    cfg->boost > KVM_VAMP_BOOST_ALWAYS ||
-	    (cfg->wakeup_track & ~KVM_VAMP_WAKEUP_ALL) ||
 	    (cfg->notify_fd && !(cfg->flags & KVM_VAMP_F_NOTIFY)))
 		return -EINVAL;
 	return 0;

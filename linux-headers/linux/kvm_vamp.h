@@ -76,17 +76,9 @@ struct kvm_vamp_config {
 	__u32 max_phase_ms;	/* 100..60000 */
 	__u32 period_ms;	/* epoch: a power of two, 4..1024 */
 	__u32 boost;		/* KVM_VAMP_BOOST_* */
-	__u32 wakeup_track;	/* KVM_VAMP_WAKEUP_*: which task plays sound */
 	__s32 notify_fd;	/* an eventfd, with KVM_VAMP_F_NOTIFY; else 0 */
-	__u32 reserved[6];
+	__u32 reserved[7];
 };
-
-/* wakeup_track of struct kvm_vamp_config */
-#define KVM_VAMP_WAKEUP_BASE		(1U << 0)	/* who wakes the player */
-#define KVM_VAMP_WAKEUP_TRANSITIVE	(1U << 1)	/* and who woke that one */
-#define KVM_VAMP_WAKEUP_RESET		(1U << 2)	/* not if a device woke it */
-#define KVM_VAMP_WAKEUP_CONFIDENCE	(1U << 3)	/* less for background tasks */
-#define KVM_VAMP_WAKEUP_ALL		0xfU
 
 /*
  * KVM_VAMP_EVENT: the module runs the phases itself, from its own loads.
@@ -212,34 +204,11 @@ struct kvm_vamp_tasks {
 	struct kvm_vamp_load load[KVM_VAMP_MAX_TASKS];
 };
 
-/*
- * KVM_VAMP_SOUND: where the guest's sound devices are, for wakeup_track. It
- * replaces the list; nr = 0 empties it. EINVAL: nr above KVM_VAMP_MAX_SOUND, an
- * empty range or one that wraps; ENXIO: VAMP is off.
- */
-#define KVM_VAMP_MAX_SOUND	8
-#define KVM_VAMP_SOUND_MMIO	0
-#define KVM_VAMP_SOUND_PIO	1
-
-struct kvm_vamp_range {
-	__u32 kind;		/* KVM_VAMP_SOUND_* */
-	__u32 reserved;
-	__u64 base;		/* guest-physical address, or port */
-	__u64 size;
-};
-
-struct kvm_vamp_sound {
-	__u32 nr;
-	__u32 reserved;
-	struct kvm_vamp_range range[KVM_VAMP_MAX_SOUND];
-};
-
 #define KVM_VAMP_SET	_IOW(0xAE, 0xf0, struct kvm_vamp_config)
 #define KVM_VAMP_EVENT	_IOW(0xAE, 0xf1, struct kvm_vamp_event)
 #define KVM_VAMP_PLAN	_IOW(0xAE, 0xf2, struct kvm_vamp_plan)
 #define KVM_VAMP_STATUS	_IOR(0xAE, 0xf3, struct kvm_vamp_status)
 #define KVM_VAMP_VCPU	_IOWR(0xAE, 0xf4, struct kvm_vamp_vcpu_status)
 #define KVM_VAMP_TASKS	_IOWR(0xAE, 0xf5, struct kvm_vamp_tasks)
-#define KVM_VAMP_SOUND	_IOW(0xAE, 0xf6, struct kvm_vamp_sound)
 
 #endif /* __LINUX_KVM_VAMP_H */
