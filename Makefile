@@ -4,7 +4,7 @@
 #   make run        install what is missing, build, boot two guests, show the response with and without VAMP
 #   make check      everything that this machine can test
 #   make bench      policies side by side on a simulated host
-#   make kmod       KVM's modules with ours, for a stock kernel
+#   make kmod       KVM's modules with ours, for a stock kernel; kmod-deb: as a DKMS package
 #
 # Variables: QEMU_SRC=DIR (a QEMU source folder instead of the distribution's), BUILD=DIR, JOBS=N, PREFIX=, DESTDIR=,
 # KERNEL=FILE and KERNEL_MODULES=DIR (for the guests of `make run`), RUN_ARGS=..., CHECK=GROUPS,
@@ -25,7 +25,7 @@ export BUILD JOBS QEMU_SRC LINUX_SRC LINUX_BUILD
 # `make QEMU_SRC=DIR` builds; a bare `make` says what there is.
 .DEFAULT_GOAL := $(if $(QEMU_SRC),build,help)
 
-.PHONY: help setup build run check bench kmod full install update qtest-baseline clean distclean
+.PHONY: help setup build run check bench kmod kmod-deb full install update qtest-baseline clean distclean
 
 help:
 	@echo 'make run             build, boot two guests, show the response time with and without VAMP'
@@ -33,6 +33,7 @@ help:
 	@echo 'make bench           measure all policies on a simulated host (SCENARIOS="3vms-2cpus" POLICIES=... SEEDS=1)'
 	@echo 'make build           only build: build/bin/qemu-system-x86_64 (slim: what run and check need)'
 	@echo 'make kmod            build kvm.ko, kvm-amd.ko, kvm-intel.ko (KERNEL_VERSION=6.12...: for this kernel): build/kmod'
+	@echo 'make kmod-deb        a DKMS package of them: build/vamp-dkms_VERSION_all.deb'
 	@echo 'make full            build QEMU with all default features and devices; make install DESTDIR=... PREFIX=...'
 	@echo 'make update          ask the archive for a newer QEMU $(shell . upstream/qemu.conf; echo $$QEMU_SERIES).x and build it'
 	@echo 'make clean           remove what was built (the downloaded sources stay); distclean: everything'
@@ -75,6 +76,9 @@ bench:
 kmod:
 	@scripts/setup kmod
 	@scripts/kmod-build $(KERNEL_VERSION)
+
+kmod-deb:
+	@scripts/kmod-deb
 
 full:
 	@echo '[vamp] make full: about 10 minutes on 2 cores'

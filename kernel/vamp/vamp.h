@@ -30,6 +30,13 @@
 #include "core/policy.h"
 #include <linux/kvm_vamp.h>
 
+/*
+ * The stock modules have no version. So `modinfo` and /sys/module/kvm/version
+ * tell ours, and DKMS, which installs no module whose version is that of the
+ * kernel's own, installs them.
+ */
+#define KVM_VAMP_MODULE_VERSION	"vamp-" __stringify(KVM_VAMP_VERSION)
+
 /* A plan as vCPUs read it, under RCU. Immutable once published. */
 struct kvm_vamp_view {
 	struct rcu_head rcu;

@@ -539,3 +539,5 @@ long kvm_vamp_vm_ioctl(struct kvm *kvm, unsigned int ioctl, void __user *argp)
 		mutex_unlock(&vamp->lock);
 	return ret;
 }
+
+MODULE_VERSION(KVM_VAMP_MODULE_VERSION);

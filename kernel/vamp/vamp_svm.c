@@ -5,6 +5,7 @@
  * Copyright (c) 2026 The VAMP authors
  */
 
+#include <linux/module.h>
 #include "svm/svm.h"
 #include "vamp.h"
 
@@ -35,3 +36,5 @@ void kvm_vamp_svm_register(void)
 
 	kvm_vamp_register(&vendor);
 }
+
+MODULE_VERSION(KVM_VAMP_MODULE_VERSION);

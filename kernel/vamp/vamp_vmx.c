@@ -5,6 +5,7 @@
  * Copyright (c) 2026 The VAMP authors
  */
 
+#include <linux/module.h>
 #include "vmx/vmx.h"
 #include "vmx/nested.h"
 #include "vamp.h"
@@ -48,3 +49,5 @@ void kvm_vamp_vmx_register(void)
 
 	kvm_vamp_register(&vendor);
 }
+
+MODULE_VERSION(KVM_VAMP_MODULE_VERSION);
