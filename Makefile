@@ -57,7 +57,7 @@ run:
 
 check:
 	@echo '[vamp] make check: packages, QEMU twice (plain, ASan+UBSan), then the tests'
-	@scripts/setup build run check bench
+	@scripts/setup build run check bench kmod
 	@scripts/qemu-source
 	@scripts/qemu-build slim tests
 	@scripts/qemu-build asan

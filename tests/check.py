@@ -131,12 +131,16 @@ def tap_program(name, cmd, cwd=TOP, env=None, timeout=TIMEOUT_S):
     TALLY.add(name, passed, failed, skipped, seconds, notes, output)
 
 
-def plain_program(name, cmd, cwd=TOP, env=None):
-    """One test: exit 0 passes, 77 skips (the last line says why)."""
-    code, output, seconds = run(cmd, cwd, env)
+def plain_program(name, cmd, cwd=TOP, env=None, timeout=TIMEOUT_S):
+    """
+    One test: exit 0 passes, 77 skips (the last line says why). Returns whether
+    it has passed.
+    """
+    code, output, seconds = run(cmd, cwd, env, timeout)
     last = output.strip().splitlines()[-1:] or ['no output']
     TALLY.add(name, int(code == 0), int(code not in (0, 77)), int(code == 77),
               seconds, last if code == 77 else (), output)
+    return code == 0
 
 
 def kvm_mask():
@@ -334,8 +338,18 @@ def group_libvirt():
     scripts_of('libvirt', 'libvirt')
 
 
+def group_kmod():
+    """KVM's companion modules: build, numbers, patches, DKMS package"""
+    if plain_program('kmod: kmod-build', ['scripts/kmod-build'],
+                     timeout=NESTED_TIMEOUT_S):
+        plain_program("kmod: KVM's selftests are built",
+                      ['make', '-s', '-C', 'tests/kernel', f'BUILD={BUILD}',
+                       f'-j{os.cpu_count()}'])
+    scripts_of('kmod', 'kmod', NESTED_TIMEOUT_S)
+
+
 def group_kernel():
-    """KVM with a real kernel, in a host in a box"""
+    """KVM with a real kernel, in a host in a box (after kmod)"""
     scripts_of('kernel', 'kernel', NESTED_TIMEOUT_S)
 
 
@@ -351,6 +365,7 @@ GROUPS = {
     'qemu': group_qemu,
     'functional': group_functional,
     'libvirt': group_libvirt,
+    'kmod': group_kmod,
     'kernel': group_kernel,
     'lab': group_lab,
     'upstream': group_upstream,

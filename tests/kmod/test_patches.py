@@ -78,8 +78,7 @@ class Suite:
         state = os.path.join(self.tmp, version)
         status, _, err = script('kmod-tree', self.source(version), state)
         check(not status, err)
-        # Without fuzz a hunk may still be placed elsewhere than intended: what
-        # what was inserted has to be there once.
+        # It said so; is it there?
         for path in PATCHES:
             with open(path, encoding='utf-8') as f:
                 for line in f:
