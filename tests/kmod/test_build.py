@@ -103,12 +103,24 @@ def series(place):
     """A kernel of another series"""
     place.refused('of the series 6.12', 'kmod-build', '6.1.0-1-amd64',
                   **place.given())
+    # One that nobody has named is no error of the user's.
+    release = os.uname().release
+    if not release.startswith('6.12.'):
+        place.refused(f'kernel {release} is not of', 'kmod-build',
+                      status=UNAVAILABLE, **place.given())
 
 
 def other_source(place):
     """A source of another point release"""
     place.refused('is Linux 6.12.999, but the kernel is 6.12.7', 'kmod-build',
                   '6.12.7-amd64', **place.given())
+
+
+def white_space(place):
+    """A build folder whose name the kernel's build cannot have"""
+    place.path += '/white space'
+    place.refused('because of a space', 'kmod-build', VERSION,
+                  **place.given())
 
 
 def no_source(place):
@@ -222,9 +234,9 @@ def package_version(place):
                   VAMP_VERSION='1/2')
 
 
-TESTS = (series, other_source, no_source, no_headers, bad_archive, no_network,
-         built_in, no_compiler, failed_make, free, taken, taken_in_qemu,
-         unreadable, package_version)
+TESTS = (series, other_source, white_space, no_source, no_headers, bad_archive,
+         no_network, built_in, no_compiler, failed_make, free, taken,
+         taken_in_qemu, unreadable, package_version)
 
 
 def tests(stack):
