@@ -12,6 +12,7 @@
 #include "qapi/error.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "qemu/vamp-fd.h"
 #include "qobject/qdict.h"
 #include "qobject/qjson.h"
 #include "qobject/qlist.h"
@@ -49,30 +50,6 @@ fail:
     return -1;
 }
 
-/* The answer and the descriptor that came with it; -1: none. */
-static ssize_t receive(int fd, void *buf, size_t size, int *passed)
-{
-    struct iovec iov = { .iov_base = buf, .iov_len = size };
-    union {
-        char space[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = { 0 };
-    struct msghdr m = {
-        .msg_iov = &iov, .msg_iovlen = 1,
-        .msg_control = control.space, .msg_controllen = sizeof(control.space),
-    };
-    struct cmsghdr *cm;
-    ssize_t n = RETRY_ON_EINTR(recvmsg(fd, &m, MSG_CMSG_CLOEXEC));
-
-    *passed = -1;
-    cm = n < 0 ? NULL : CMSG_FIRSTHDR(&m);
-    if (cm && cm->cmsg_level == SOL_SOCKET && cm->cmsg_type == SCM_RIGHTS &&
-        cm->cmsg_len == CMSG_LEN(sizeof(int))) {
-        memcpy(passed, CMSG_DATA(cm), sizeof(int));
-    }
-    return n;
-}
-
 static char *ask(const char *socket_name, enum vamp_broker_format format,
                  Error **errp)
 {
@@ -94,10 +71,12 @@ static char *ask(const char *socket_name, enum vamp_broker_format format,
     if (fd < 0) {
         return NULL;
     }
-    n = send(fd, &q, sizeof(q), MSG_NOSIGNAL);
-    n = n == sizeof(q) ? receive(fd, buf, sizeof(buf), &passed) : -1;
+    n = vamp_fd_send(fd, &q, sizeof(q), -1, 0);
+    if (n >= 0) {
+        n = vamp_fd_receive(fd, buf, sizeof(buf), &passed, 0);
+    }
     if (n < 0) {
-        error_setg_errno(errp, errno, "the broker on %s does not answer",
+        error_setg_errno(errp, -n, "the broker on %s does not answer",
                          socket_name);
     } else if (vamp_bmsg_check(buf, n, false) != VAMP_BMSG_FINE) {
         error_setg(errp, "what answers on %s is no broker: %s", socket_name,

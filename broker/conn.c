@@ -17,6 +17,7 @@
 #include "qapi/error.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "qemu/vamp-fd.h"
 #include "broker/broker.h"
 
 #ifndef SO_PEERPIDFD            /* Linux 6.5 */
@@ -131,32 +132,13 @@ static void conn_end(Conn *c)
 static bool send_msg(Conn *c, void *msg, uint32_t type, uint32_t serial, int fd)
 {
     struct vamp_bmsg_head *head = msg;
-    struct iovec iov = { .iov_base = msg };
-    union {
-        char space[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control = { 0 };
-    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-    ssize_t n;
 
     head->magic = VAMP_BROKER_MAGIC;
     head->type = type;
     head->size = vamp_bmsg_size(type);
     head->serial = serial;
-    iov.iov_len = head->size;
-    if (fd >= 0) {
-        struct cmsghdr *cm;
-
-        m.msg_control = control.space;
-        m.msg_controllen = sizeof(control.space);
-        cm = CMSG_FIRSTHDR(&m);
-        cm->cmsg_level = SOL_SOCKET;
-        cm->cmsg_type = SCM_RIGHTS;
-        cm->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(cm), &fd, sizeof(fd));
-    }
-    n = RETRY_ON_EINTR(sendmsg(c->source.fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL));
-    return n == head->size;
+    return vamp_fd_send(c->source.fd, msg, head->size, fd, MSG_DONTWAIT) ==
+           head->size;
 }
 
 static bool send_ok(Conn *c, uint32_t serial)

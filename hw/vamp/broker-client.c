@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include "qapi/error.h"
 #include "qemu/atomic.h"
+#include "qemu/vamp-fd.h"
 #include "core/policy.h"
 #include "hw/vamp/broker-client.h"
 
@@ -65,37 +66,6 @@ bool vamp_broker_probe(const char *path, Error **errp)
     return true;
 }
 
-/* One packet with at most one descriptor. Returns its size, or -errno. */
-static ssize_t receive(int fd, Packet *packet, int *passed)
-{
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec iov = { .iov_base = packet, .iov_len = sizeof(*packet) };
-    struct msghdr msg = {
-        .msg_iov = &iov,
-        .msg_iovlen = 1,
-        .msg_control = &control,
-        .msg_controllen = sizeof(control),
-    };
-    struct cmsghdr *cmsg;
-    ssize_t size;
-
-    *passed = -1;
-    size = RETRY_ON_EINTR(recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
-    if (size < 0) {
-        return -errno;
-    }
-    cmsg = CMSG_FIRSTHDR(&msg);
-    if (cmsg && cmsg->cmsg_level == SOL_SOCKET &&
-        cmsg->cmsg_type == SCM_RIGHTS &&
-        cmsg->cmsg_len == CMSG_LEN(sizeof(int))) {
-        memcpy(passed, CMSG_DATA(cmsg), sizeof(int));
-    }
-    return size;
-}
-
 /*
  * Sends @packet and waits for its answer, which replaces it. False on any
  * failure, also when the answer is an error. @passed: a descriptor that came
@@ -116,10 +86,9 @@ static bool request(VampBrokerClient *c, Packet *packet, uint32_t type,
         .size = vamp_bmsg_size(type),
         .serial = serial,
     };
-    size = RETRY_ON_EINTR(send(c->fd, packet, packet->head.size,
-                               MSG_DONTWAIT | MSG_NOSIGNAL));
+    size = vamp_fd_send(c->fd, packet, packet->head.size, -1, MSG_DONTWAIT);
     if (size < 0) {
-        error_setg_errno(errp, errno, "cannot speak to the broker");
+        error_setg_errno(errp, -size, "cannot speak to the broker");
         return false;
     }
     if (RETRY_ON_EINTR(poll(&pfd, 1, VAMP_BROKER_TIMEOUT_MS)) <= 0) {
@@ -129,7 +98,8 @@ static bool request(VampBrokerClient *c, Packet *packet, uint32_t type,
         shutdown(c->fd, SHUT_RDWR);
         return false;
     }
-    size = receive(c->fd, packet, passed);
+    size = vamp_fd_receive(c->fd, packet, sizeof(*packet), passed,
+                           MSG_DONTWAIT);
     if (size <= 0) {
         error_setg_errno(errp, size ? -size : ECONNRESET,
                          "the broker did not answer");
@@ -297,7 +267,8 @@ const char *vamp_broker_lost(VampBrokerClient *c)
 {
     Packet packet;
     int passed;
-    ssize_t size = receive(c->fd, &packet, &passed);
+    ssize_t size = vamp_fd_receive(c->fd, &packet, sizeof(packet), &passed,
+                                   MSG_DONTWAIT);
 
     if (passed >= 0) {
         close(passed);

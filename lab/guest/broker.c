@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/brokermsg.h"
+#include "include/qemu/vamp-fd.h"
 #include "vm.h"
 
 static int sock = -1;
@@ -42,27 +43,15 @@ static void send_message(const struct vamp_bmsg_head *head)
 static int ask(const struct vamp_bmsg_head *head, uint32_t expected)
 {
     _Alignas(uint64_t) char buf[VAMP_BMSG_MAX];
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-    struct iovec iov = { buf, sizeof(buf) };
-    struct msghdr msg = {
-        .msg_iov = &iov, .msg_iovlen = 1,
-        .msg_control = control, .msg_controllen = sizeof(control),
-    };
     const struct vamp_bmsg_head *answer = (void *)buf;
-    const struct cmsghdr *cmsg;
     enum vamp_bmsg_fault fault;
     ssize_t n;
-    int fd = -1;
+    int fd;
 
     send_message(head);
-    n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
+    n = vamp_fd_receive(sock, buf, sizeof(buf), &fd, 0);
     if (n < 0) {
-        lab_die("the broker does not answer: %s", strerror(errno));
-    }
-    cmsg = CMSG_FIRSTHDR(&msg);
-    if (cmsg && cmsg->cmsg_level == SOL_SOCKET &&
-        cmsg->cmsg_type == SCM_RIGHTS) {
-        memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+        lab_die("the broker does not answer: %s", strerror((int)-n));
     }
     fault = vamp_bmsg_check(buf, (size_t)n, false);
     if (fault != VAMP_BMSG_FINE) {

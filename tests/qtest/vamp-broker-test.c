@@ -21,6 +21,7 @@
 #include <sys/un.h>
 #include "qemu/atomic.h"
 #include "qemu/memfd.h"
+#include "qemu/vamp-fd.h"
 #include "core/brokermsg.h"
 #include "core/policy.h"
 #include "vamp-qtest.h"
@@ -81,35 +82,17 @@ static size_t size_of(uint32_t type)
 
 static void answer(Broker *b, uint32_t type, uint32_t serial, Packet *p, int fd)
 {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = { 0 };
-    struct iovec iov = { .iov_base = p, .iov_len = size_of(type) };
-    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+    size_t size = size_of(type);
 
-    p->head = (struct vamp_bmsg_head) {
-        VAMP_BROKER_MAGIC, type, size_of(type), serial
-    };
+    p->head = (struct vamp_bmsg_head) { VAMP_BROKER_MAGIC, type, size, serial };
     if (b->mode == SAYS_GARBAGE) {
         memset(p, 0xa5, sizeof(*p));
     } else if (b->mode == SAYS_LESS) {
-        iov.iov_len = sizeof(p->head) - 1;
+        size = sizeof(p->head) - 1;
     } else if (b->mode == OTHER_SERIAL) {
         p->head.serial++;
     }
-    if (fd >= 0) {
-        struct cmsghdr *cmsg;
-
-        msg.msg_control = &control;
-        msg.msg_controllen = sizeof(control);
-        cmsg = CMSG_FIRSTHDR(&msg);
-        cmsg->cmsg_level = SOL_SOCKET;
-        cmsg->cmsg_type = SCM_RIGHTS;
-        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-    }
-    sendmsg(b->client, &msg, MSG_NOSIGNAL);
+    vamp_fd_send(b->client, p, size, fd, 0);
 }
 
 static void answer_error(Broker *b, uint32_t serial, const char *text)

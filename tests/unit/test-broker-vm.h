@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include "core/brokermsg.h"
 #include "core/policy.h"
+#include "qemu/vamp-fd.h"
 
 #define VM_THREADS 4
 
@@ -92,49 +93,6 @@ static inline void *vm_thread(void *opaque)
     return NULL;
 }
 
-static inline void send_fd(int to, int fd)
-{
-    char byte = 0;
-    struct iovec iov = { &byte, 1 };
-    union {
-        char space[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } u = { 0 };
-    struct msghdr m = {
-        .msg_iov = &iov, .msg_iovlen = 1,
-        .msg_control = u.space, .msg_controllen = sizeof(u.space),
-    };
-    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-    g_assert_cmpint(sendmsg(to, &m, 0), ==, 1);
-}
-
-/* A message and the descriptor that came with it, -1: none. */
-static inline ssize_t receive_fd(int from, void *buf, size_t size, int *fd)
-{
-    struct iovec iov = { buf, size };
-    union {
-        char space[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } u = { 0 };
-    struct msghdr m = {
-        .msg_iov = &iov, .msg_iovlen = 1,
-        .msg_control = u.space, .msg_controllen = sizeof(u.space),
-    };
-    ssize_t n = recvmsg(from, &m, MSG_CMSG_CLOEXEC);
-    struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
-
-    *fd = -1;
-    if (c && c->cmsg_type == SCM_RIGHTS) {
-        memcpy(fd, CMSG_DATA(c), sizeof(*fd));
-    }
-    return n;
-}
-
 /* The process: connects, has its threads, and waits for its end. */
 static inline void vm_main(VmShared *shared, const char *socket_path, int to,
                            uid_t uid, pid_t parent)
@@ -160,7 +118,7 @@ static inline void vm_main(VmShared *shared, const char *socket_path, int to,
     if (fd < 0) {
         _exit(2);
     }
-    send_fd(to, fd);
+    g_assert_cmpint(vamp_fd_send(to, "", 1, fd, 0), ==, 1);
     close(fd);
     for (;;) {
         pause();
@@ -187,7 +145,7 @@ static inline void vm_start(TestVm *vm, const char *socket_path, uid_t uid)
         vm_main(vm->shared, socket_path, pair[1], uid, parent);
     }
     close(pair[1]);
-    g_assert_cmpint(receive_fd(pair[0], &byte, 1, &vm->fd), ==, 1);
+    g_assert_cmpint(vamp_fd_receive(pair[0], &byte, 1, &vm->fd, 0), ==, 1);
     g_assert_cmpint(vm->fd, >=, 0);
     close(pair[0]);
 }
@@ -240,7 +198,7 @@ static inline bool vm_send(TestVm *vm, const TestMsg *m)
 static inline uint32_t vm_receive(TestVm *vm, TestMsg *m, int *fd)
 {
     int passed;
-    ssize_t n = receive_fd(vm->fd, m, sizeof(*m), &passed);
+    ssize_t n = vamp_fd_receive(vm->fd, m, sizeof(*m), &passed, 0);
 
     if (fd) {
         *fd = passed;
