@@ -23,7 +23,8 @@ import tap
 from vamp_guest import BUILD, find_qemu
 
 PROGRAMS = ['test-actuator-nice', 'test-actuator-cgroup',
-            'test-actuator-cgroup-real', 'test-broker', 'test-broker-group']
+            'test-actuator-cgroup-real', 'test-broker', 'test-broker-bad',
+            'test-broker-group']
 BROKER = os.path.join(BUILD, 'bin', 'qemu-vamp-broker')
 FOLDER = os.path.join(BUILD, 'qemu', 'build-slim', 'tests', 'qtest', 'vamp')
 # Half a minute on a quiet machine.
