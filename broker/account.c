@@ -224,7 +224,8 @@ static void peek(Broker *b, Vm *vm, int64_t now_ns)
     bool changed = false;
 
     vm->peeked_ns = now_ns;
-    if (b->rt_runtime_us < 0) {
+    /* Who rests ends that, even if the kernel has a bound by now. */
+    if (b->rt_runtime_us < 0 || vm->own_bound) {
         changed = vm_bound(vm, now_ns);
     }
     if (task_clock_ns(vm->clock, &ns) == 0 && ns > vm->process_ns) {

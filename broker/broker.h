@@ -15,6 +15,7 @@
 #include "broker/group.h"
 #include "broker/loop.h"
 #include "broker/task.h"
+#include "core/bound.h"
 #include "core/brokermsg.h"
 #include "core/ledger.h"
 #include "core/policy.h"
@@ -62,10 +63,7 @@ typedef struct VmThread {
     int err;                    /* > 0: errno of the last change */
     unsigned page_index;        /* UINT_MAX: not in the page */
     char *key;                  /* in the journal, or NULL */
-    /* Own bound of real-time class, where the kernel has none */
-    int64_t window_ns;          /* begin */
-    uint64_t window_ran_ns;
-    int64_t rest_until_ns;
+    struct vamp_bound bound;
 } VmThread;
 
 /* A registered QEMU. */

@@ -18,9 +18,6 @@
 
 /* A refusal is asked again: the administrator may have made room. */
 #define REFUSED_NS      (5000 * MS)
-/* Our own bound, as the kernel's default: 950 ms of each second. */
-#define BOUND_WINDOW_NS (1000 * MS)
-#define BOUND_RAN_NS    (950 * MS)
 
 static gpointer slot_key(uint32_t role, uint32_t slot)
 {
@@ -158,7 +155,7 @@ static ThreadSched wanted(const VmThread *t)
     }
     switch (t->vclass) {
     case VAMP_CLASS_INTERACTIVE:
-        return rr && !t->rest_until_ns ? THREAD_RR : THREAD_INTERACTIVE;
+        return rr && !t->bound.rests ? THREAD_RR : THREAD_INTERACTIVE;
     case VAMP_CLASS_BACKGROUND:
         return THREAD_BACKGROUND;
     default:
@@ -463,26 +460,12 @@ bool vm_bound(Vm *vm, int64_t now_ns)
     vm->own_bound = false;
     for (i = 0; i < vm->threads->len; i++) {
         VmThread *t = g_ptr_array_index(vm->threads, i);
-        TaskTimes times;
+        TaskTimes times = { 0 };
+        bool real_time = t->role == VAMP_BROKER_VCPU && t->now == THREAD_RR &&
+                         task_times(t->fd, &times) == 0;
 
-        if (t->rest_until_ns && now_ns >= t->rest_until_ns) {
-            t->rest_until_ns = 0;
-            t->window_ns = 0;
-            changed = true;
-        }
-        vm->own_bound |= t->rest_until_ns != 0;
-        if (t->now != THREAD_RR || task_times(t->fd, &times) < 0) {
-            t->window_ns = 0;
-            continue;
-        }
-        if (!t->window_ns || now_ns - t->window_ns > BOUND_WINDOW_NS) {
-            t->window_ns = now_ns;
-            t->window_ran_ns = times.ran_ns;
-        } else if (times.ran_ns - t->window_ran_ns > BOUND_RAN_NS &&
-                   t->role == VAMP_BROKER_VCPU) {
-            t->rest_until_ns = now_ns + BOUND_WINDOW_NS - BOUND_RAN_NS;
-            vm->own_bound = changed = true;
-        }
+        changed |= vamp_bound_step(&t->bound, now_ns, real_time, times.ran_ns);
+        vm->own_bound |= t->bound.rests;
     }
     return changed;
 }
@@ -524,8 +507,9 @@ void vm_update_state(Vm *vm)
                  "the kernel has it, would be needed)",
                  strerror(vm->refused_err));
     } else if (vm->state == VAMP_BROKER_GUARD && vm->own_bound) {
-        snprintf(vm->reason, sizeof(vm->reason), "a vCPU ran 950 ms of the "
-                 "last second in real-time class");
+        snprintf(vm->reason, sizeof(vm->reason), "a vCPU ran %d ms of the "
+                 "last second in real-time class",
+                 (int)(VAMP_BOUND_RAN_NS / MS));
     } else if (vm->state == VAMP_BROKER_GUARD) {
         snprintf(vm->reason, sizeof(vm->reason), "it owes the other VMs %lld "
                  "ms of CPU time", (long long)(vm->account.debt_ns / MS));

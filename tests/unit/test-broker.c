@@ -10,6 +10,7 @@
 
 #include "qemu/osdep.h"
 #include <poll.h>
+#include <sys/mount.h>
 #include "test-broker-util.h"
 
 /* --- tests: what it does ------------------------------------------------- */
@@ -144,6 +145,80 @@ static void test_dry_run(void)
     g_assert_cmpint(access(state_path, F_OK), <, 0);
     vm_end(&vm);
     broker_stop();
+}
+
+#define KERNEL_BOUND "/proc/sys/kernel/sched_rt_runtime_us"
+
+/*
+ * The broker sees a kernel that sets real-time class no bound; and no groups
+ * of others, which the VM would soon owe something on a busy machine.
+ */
+static void no_kernel_bound(void)
+{
+    g_autofree char *file = g_build_filename(folder, "bound", NULL);
+
+    if (unshare(CLONE_NEWNS) < 0 ||
+        mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount(file, KERNEL_BOUND, NULL, MS_BIND, NULL) < 0) {
+        _exit(126);
+    }
+    umount2("/sys/fs/cgroup", MNT_DETACH);
+}
+
+static uint64_t ran_ms(const TestVm *vm, unsigned thread)
+{
+    g_autofree char *name = g_strdup_printf("/proc/%d/task/%d/schedstat",
+                                            (int)vm->pid,
+                                            (int)vm->shared->tid[thread]);
+    g_autofree char *text = read_file(name);
+
+    return g_ascii_strtoull(text, NULL, 10) / 1000000;
+}
+
+/*
+ * Where the kernel sets real-time class no bound, the broker does, as long as
+ * the thread gets more of its CPU than that. This kernel may have a bound all
+ * the same; and where a read of /proc is slow, the broker itself is one.
+ */
+static void test_own_bound(void)
+{
+    g_autofree char *file = g_build_filename(folder, "bound", NULL);
+    int64_t begin, now;
+    uint64_t ran;
+    TestVm vm;
+
+    g_assert_true(g_file_set_contents(file, "-1\n", -1, NULL));
+    broker_prepare = no_kernel_bound;
+    broker_start(NULL);
+    broker_prepare = NULL;
+    vm_start(&vm, socket_path, 0);
+    vm_register(&vm, "endless");
+    __atomic_store_n(&vm.shared->burn[0], 1, __ATOMIC_RELAXED);
+    phase_begin(&vm);
+    begin = g_get_monotonic_time() / 1000;
+    ran = ran_ms(&vm, 0);
+    do {
+        pause_ms(5);
+        now = g_get_monotonic_time() / 1000;
+        if (now - begin > 5000 &&
+            (ran_ms(&vm, 0) - ran) * 100 < (now - begin) * 98) {
+            g_test_skip("a real-time thread does not get its CPU here");
+            goto out;
+        }
+        g_assert_cmpint(now - begin, <, PATIENCE_MS);
+    } while (!strstr(vm.page->reason, "ran 950 ms of the last second"));
+    /* It rests each time, and comes back. */
+    EVENTUALLY(is_sched(vm.shared->tid[0], RR, 1));
+    EVENTUALLY(!is_sched(vm.shared->tid[0], RR, 1));
+    EVENTUALLY(is_sched(vm.shared->tid[0], RR, 1));
+    /* It owes nobody anything: that is not the ledger's guard. */
+    g_assert_cmpuint(vm.page->guards, ==, 0);
+out:
+    phase_end(&vm);
+    EVENTUALLY(all_found(&vm));
+    vm_end(&vm);
+    broker_stop();
+    unlink(file);
 }
 
 /* As systemd does: the socket is there before the broker. */
@@ -412,6 +487,7 @@ int main(int argc, char **argv)
     g_test_add_func("/broker/thread-ends", test_thread_ends);
     g_test_add_func("/broker/foreign-class", test_foreign_class);
     g_test_add_func("/broker/dry-run", test_dry_run);
+    g_test_add_func("/broker/own-bound", test_own_bound);
     g_test_add_func("/broker/activation", test_activation);
     g_test_add_func("/broker/close", test_close);
     g_test_add_func("/broker/client-killed", test_client_killed);
