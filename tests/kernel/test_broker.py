@@ -5,9 +5,9 @@ box.
 
 A key pressed through QMP makes the vCPU that serves it a real-time thread of the
 host, the one with the background task a light one; the neighbour keeps its
-share; and whoever is killed, nothing of the host stays changed. The figures of
-the run are told, not judged: a nested host under emulation has no clock to be
-trusted.
+share, also when a CPU of the host goes, or its date is set; and whoever is
+killed, nothing of the host stays changed. The figures of the run are told, not
+judged: a nested host under emulation has no clock to be trusted.
 
 Copyright (c) 2026 The VAMP authors
 
@@ -43,6 +43,10 @@ POLICY = ['-object', f'vamp-policy,id=vamp0,tracker=sample,broker={SOCKET},'
 # Of the scheduler, as in /proc/PID/stat
 OTHER, RR = 0, 2
 PRESSES = 8
+CPU1 = '/sys/devices/system/cpu/cpu1/online'
+DAY_S = 86400
+# What may pass between two looks at clocks, beside what the clocks tell.
+SLACK_S = 2
 
 
 class Suite:
@@ -185,11 +189,9 @@ class Suite:
         eventually(wrong, 180, 1.5)
         return vm.qmp.cmd('vamp-query')
 
-    def boost(self):
-        """a key: the vCPU that serves it runs in real-time class, the hog's not"""
-        desk, neighbour = self.need(), self.need('neighbour')
-        neighbour.control('hogs 2')
-        desk.control('hogs 1')
+    def boosted(self):
+        """Keys until the desk's threads are as its vCPUs' classes say."""
+        desk = self.need()
 
         def wrong():
             info = self.mixed()
@@ -210,6 +212,13 @@ class Suite:
             return None if main_loop[:2] >= (RR, 2) else \
                 f'the main loop is {main_loop}'
         eventually(wrong, 180, 1)
+
+    def boost(self):
+        """a key: the vCPU that serves it runs in real-time class, the hog's not"""
+        desk, neighbour = self.need(), self.need('neighbour')
+        neighbour.control('hogs 2')
+        desk.control('hogs 1')
+        self.boosted()
         check(all(t[0] == OTHER for t in self.threads(neighbour).values()),
               'the neighbour was touched')
 
@@ -237,6 +246,85 @@ class Suite:
                  f'{broker["debt-ms"]:.0f} ms, fair share '
                  f'{broker["share-percent"]:.0f} %, state {broker["state"]}')
         check(broker['used-ms'] > 0 and broker['weight-base'] == 100, broker)
+
+    def sees_cpus(self, number):
+        """The broker counts with @number CPUs, some time."""
+        def wrong():
+            host = self.status()['host']
+            return None if host['cpus'] == number else f'it counts with {host}'
+        eventually(wrong, 60, 0.2)
+
+    def hotplug(self):
+        """a CPU of the host goes and comes in a phase: the broker goes along"""
+        self.need('neighbour')
+        self.mixed()
+        self.host.sh(f'echo 0 > {CPU1}')
+        try:
+            self.sees_cpus(1)
+            self.boosted()
+        finally:
+            self.host.sh(f'echo 1 > {CPU1}')
+        self.sees_cpus(2)
+        self.boosted()
+
+    def moment(self):
+        """Seconds of the host since it booted, and what desk and broker say."""
+        up = float(self.host.sh('cat /proc/uptime').split()[0])
+        return up, self.vms['desk'].qmp.cmd('vamp-query'), self.status()
+
+    def unmoved(self, before):
+        """
+        None, or what has moved more since the moment @before than time has
+        passed: a phase, or the broker's books.
+        """
+        up, info, status = self.moment()
+        passed = up - before[0] + SLACK_S
+        if info['phase'] != 'mixed':
+            return f'the phase is over: {info}'
+        aged = (info['phase-age-ms'] - before[1]['phase-age-ms']) / 1e3
+        lived = (status['host']['uptime-ns'] -
+                 before[2]['host']['uptime-ns']) / 1e9
+        check(-SLACK_S < aged < passed and 0 < lived < passed,
+              f'{passed} s: the phase aged {aged} s, the broker {lived} s')
+        old = {vm['pid']: vm for vm in before[2]['vms']}
+        for vm in status['vms']:
+            for key in ('used-ns', 'entitled-ns', 'debt-ns'):
+                moved = (vm[key] - old[vm['pid']][key]) / 1e9
+                check(abs(moved) < 2 * passed,
+                      f'{passed} s: {vm["name"]}\'s {key} moved {moved} s')
+        return None
+
+    def steps_on(self):
+        """The ledger steps, in a phase."""
+        steps = self.status()['host']['steps']
+
+        def wrong():
+            self.press(self.vms['desk'])
+            now = self.status()['host']['steps']
+            return None if now > steps + 2 else f'{now - steps} steps'
+        eventually(wrong, 60, 0.5)
+
+    def dates(self):
+        """the host's date is set, a day ahead and two days back: nobody cares"""
+        self.need('neighbour')
+
+        def jump(days):
+            now = int(self.host.sh('date +%s'))
+            self.host.sh(f'date -s @{now + days * DAY_S}')
+
+        def wrong(days):
+            self.mixed()
+            before = self.moment()
+            jump(days)
+            try:
+                return self.unmoved(before)
+            finally:
+                self.steps_on()
+                jump(-days)
+        for days in (1, -2):
+            # A phase may come to its own end just then: not each time.
+            eventually(lambda d=days: wrong(d), 180, 1)
+        self.boosted()
 
     def ends(self):
         """object-del: threads and groups are as they were"""
@@ -277,8 +365,8 @@ class Suite:
     def tests(self):
         """(name, function)"""
         return [(f.__doc__.splitlines()[0], f) for f in (
-            self.boot, self.guests, self.boost, self.figures, self.ends,
-            self.broker_killed, self.qemu_killed)]
+            self.boot, self.guests, self.boost, self.figures, self.hotplug,
+            self.dates, self.ends, self.broker_killed, self.qemu_killed)]
 
 
 if __name__ == '__main__':
