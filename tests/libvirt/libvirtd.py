@@ -25,8 +25,10 @@ from xml.sax.saxutils import quoteattr
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-sys.path.insert(1, os.path.join(TOP, 'tests', 'functional'))
+sys.path[1:1] = [os.path.join(TOP, 'tests'),
+                 os.path.join(TOP, 'tests', 'functional')]
 # pylint: disable=wrong-import-position
+from tap import eventually
 from vamp_guest import (BUILD, PORT_CONTROL, CpuGroups, GuestError, Lines,
                         QmpError, find_qemu)
 
@@ -388,6 +390,36 @@ class Domain:
             self._control.close()
             self._control = None
         self.daemon.virsh('destroy', self.name)
+
+
+def mixed(domain):
+    """
+    Weights of the vCPUs' groups in a phase with a hog, which virsh's key began.
+    """
+    domain.control('hogs 1')
+    found = []
+
+    def wrong():
+        domain.daemon.virsh('send-key', domain.name, 'KEY_ENTER')
+        now = weights()
+        found[:] = [now[g] for g in domain.groups()]
+        info = domain.cmd('vamp-query')
+        return None if len(set(found)) > 1 and info['phase'] == 'mixed' \
+            else f'weights {found}: {info}'
+    eventually(wrong, 120, 0.2)
+    return found
+
+
+def threads(pid):
+    """{thread: (nice, policy, affinity)}"""
+    found = {}
+    for tid in map(int, os.listdir(f'/proc/{pid}/task')):
+        # Some may go while we look.
+        with contextlib.suppress(ProcessLookupError):
+            found[tid] = (os.getpriority(os.PRIO_PROCESS, tid),
+                          os.sched_getscheduler(tid),
+                          tuple(os.sched_getaffinity(tid)))
+    return found
 
 
 def cpu_hierarchy():

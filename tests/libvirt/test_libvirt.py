@@ -21,7 +21,7 @@ sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
 from guest_interrupts import GuestInterrupts
 from libvirtd import (LOCKS, UID, Libvirtd, cpu_hierarchy, enter, missing,
-                      weight_file, weights)
+                      mixed, threads, weight_file, weights)
 from tap import Fail, Skip, check, diagnose, eventually, main
 from vamp_guest import GuestError
 
@@ -135,27 +135,11 @@ class Suite:
         text = self.domain.daemon.virsh('schedinfo', self.domain.name)
         return int(re.search(r'cpu_shares\s*:\s*(\d+)', text)[1])
 
-    def mixed(self):
-        """Weights of the vCPUs' groups in a phase that virsh's key began."""
-        domain = self.running()
-        domain.control('hogs 1')
-        found = []
-
-        def wrong():
-            domain.daemon.virsh('send-key', domain.name, 'KEY_ENTER')
-            now = weights()
-            found[:] = [now[g] for g in domain.groups()]
-            info = domain.cmd('vamp-query')
-            return None if len(set(found)) > 1 and info['phase'] == 'mixed' \
-                else f'weights {found}: {info}'
-        eventually(wrong, 120, 0.2)
-        return found
-
     def phase(self):
         """a key through virsh: the hog's vCPU gets a third"""
         before = [weights()[g] for g in self.running().groups()]
         check(len(set(before)) == 1, before)
-        low, high = sorted(self.mixed())
+        low, high = sorted(mixed(self.running()))
         check(high <= before[0] and high == 3 * low, (before, low, high))
 
     def administrator(self):
@@ -165,7 +149,7 @@ class Suite:
                             f'cpu_shares={SHARES}')
         groups = domain.groups()
         neutral = max(weights()[g] for g in groups)
-        self.mixed()
+        mixed(domain)
         check(self.schedinfo() == SHARES, self.schedinfo())
         domain.control('hogs 0')
 
@@ -186,9 +170,9 @@ class Suite:
         neighbour = self.daemon.domain('beside')
         neighbour.create()
         pid = neighbour.pid
-        threads = self.threads(pid)
+        found = threads(pid)
         before = weights()
-        self.mixed()
+        mixed(domain)
         group = os.path.dirname(domain.groups()[0])
         gone = domain.pid
         domain.destroy()
@@ -197,18 +181,10 @@ class Suite:
         now = weights()
         check(now == {g: w for g, w in before.items()
                       if not g.startswith(group)}, (before, now))
-        check(self.threads(pid) == threads, 'the other domain has changed')
+        check(threads(pid) == found, 'the other domain has changed')
         neighbour.destroy()
         left = [g for g in weights() if domain.name in g or neighbour.name in g]
         check(not left, left)
-
-    @staticmethod
-    def threads(pid):
-        """{thread: (nice, policy, affinity)}"""
-        return {tid: (os.getpriority(os.PRIO_PROCESS, int(tid)),
-                      os.sched_getscheduler(int(tid)),
-                      tuple(os.sched_getaffinity(int(tid))))
-                for tid in os.listdir(f'/proc/{pid}/task')}
 
     # --- without the sandbox ---------------------------------------------------
 
