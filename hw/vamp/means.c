@@ -164,13 +164,21 @@ static bool actuator_try(VampPolicy *p, const VampActuatorClass *klass,
     return true;
 }
 
-static char *thread_groups(int tid)
+/*
+ * To be compared: a thread that was moved needs another actuator, or the same
+ * one anew. The broker looks for itself, and a new conversation with it would
+ * begin with a new account; so there is nothing to be read then.
+ */
+static char *thread_groups(const VampPolicy *p, const VampVcpu *v)
 {
-    g_autofree char *path = g_strdup_printf("%s/self/task/%d/cgroup",
-                                            vamp_host_paths.proc, tid);
+    g_autofree char *path = NULL;
     char *groups = NULL;
 
-    g_file_get_contents(path, &groups, NULL, NULL);
+    if (v->cpu && p->actuator_kind != VAMP_ACTUATOR_KIND_BROKER) {
+        path = g_strdup_printf("%s/self/task/%d/cgroup", vamp_host_paths.proc,
+                               v->tid);
+        g_file_get_contents(path, &groups, NULL, NULL);
+    }
     return groups;
 }
 
@@ -220,10 +228,8 @@ void vamp_actuator_choose(VampPolicy *p)
     p->actuator_reason = g_strdup(why->str);
     /* After attach(): it may have moved the threads itself. */
     for (unsigned i = 0; i < p->max_vcpus; i++) {
-        g_clear_pointer(&p->vcpu[i].groups, g_free);
-        if (p->vcpu[i].cpu) {
-            p->vcpu[i].groups = thread_groups(p->vcpu[i].tid);
-        }
+        g_free(p->vcpu[i].groups);
+        p->vcpu[i].groups = thread_groups(p, &p->vcpu[i]);
     }
     trace_vamp_actuator(VampActuatorKind_str(p->actuator_kind),
                         p->actuator_reason);
@@ -261,10 +267,11 @@ void vamp_actuator_recheck(VampPolicy *p)
         return;
     }
     for (unsigned i = 0; i < p->max_vcpus && !moved; i++) {
-        VampVcpu *v = &p->vcpu[i];
-        g_autofree char *groups = v->cpu ? thread_groups(v->tid) : NULL;
+        g_autofree char *groups = thread_groups(p, &p->vcpu[i]);
 
-        moved = v->cpu && g_strcmp0(groups, v->groups);
+        moved = p->vcpu[i].cpu &&
+                (g_strcmp0(groups, p->vcpu[i].groups) ||
+                 (p->actuator && p->vcpu[i].attach_error));
     }
     if (moved) {
         vamp_actuator_close(p, true);

@@ -312,6 +312,14 @@ static void expect_active(QTestState *qts, const char *actuator,
     qobject_unref(info);
 }
 
+static void plug_third(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{ 'execute': 'device_add', 'arguments': {"
+                             " 'driver': 'qemu64-x86_64-cpu', 'id': 'cpu2',"
+                             " 'socket-id': 0, 'core-id': 2, 'thread-id': 0 }"
+                             "}");
+}
+
 static void test_conversation(void)
 {
     Broker *b = broker_new(GOOD);
@@ -357,10 +365,7 @@ static void test_conversation(void)
     g_assert_cmpstr(vamp_class(info, 1), ==, "interactive");
     qobject_unref(info);
 
-    qtest_qmp_assert_success(qts, "{ 'execute': 'device_add', 'arguments': {"
-                             " 'driver': 'qemu64-x86_64-cpu', 'id': 'cpu2',"
-                             " 'socket-id': 0, 'core-id': 2, 'thread-id': 0 }"
-                             "}");
+    plug_third(qts);
     heard_thread(b, VAMP_BMSG_THREAD_ADD, VAMP_BROKER_VCPU, 2,
                  vamp_tid(qts, 2));
 
@@ -372,6 +377,28 @@ static void test_conversation(void)
     for (int i = 0; i < 3; i++) {
         heard_thread(b, VAMP_BMSG_THREAD_DEL, VAMP_BROKER_VCPU, i, 0);
     }
+    qtest_quit(qts);
+    vamp_load_free(load);
+    broker_free(b);
+}
+
+/* Not a reason to begin anew: the VM would have a new account. */
+static void test_plugged(void)
+{
+    Broker *b = broker_new(GOOD);
+    QTestState *qts = start(b, "broker");
+    VampLoad *load = vamp_load_new(qts);
+
+    g_free(heard(b, VAMP_BMSG_HELLO));
+    for (int i = 0; i < 3; i++) {
+        g_free(heard(b, VAMP_BMSG_THREAD_ADD));
+    }
+    plug_third(qts);
+    g_free(heard(b, VAMP_BMSG_THREAD_ADD));
+    vamp_load_run(qts, load, 2048, 2, one_busy, NULL);
+    vamp_input(qts);
+    vamp_expect_phase(qts, "mixed");
+    g_free(heard(b, VAMP_BMSG_CLASS));
     qtest_quit(qts);
     vamp_load_free(load);
     broker_free(b);
@@ -568,6 +595,7 @@ int main(int argc, char **argv)
     /* A peer that hangs up while we speak is no reason to die. */
     signal(SIGPIPE, SIG_IGN);
     qtest_add_func("vamp/broker/conversation", test_conversation);
+    qtest_add_func("vamp/broker/plugged", test_plugged);
     qtest_add_func("vamp/broker/account", test_account);
     qtest_add_func("vamp/broker/bad-start", test_bad_start);
     qtest_add_func("vamp/broker/bad-page", test_bad_page);
