@@ -19,8 +19,18 @@
 #define SETTLE_NS       (5000 * MS)
 #define SETTLE_LATER_NS (30000 * MS)
 #define YOUNG_NS        (60000 * MS)
-/* ... and not at once: a QEMU that just began is still being placed. */
+/*
+ * ... and not at once: a QEMU that just began is still being placed. Nor more
+ * often than that, whatever its peer says.
+ */
 #define SETTLE_FIRST_NS (1000 * MS)
+/*
+ * One at a time: a look takes half a millisecond or more, and who has to be
+ * given the CPU would wait for all of them. Four a second, more only for those
+ * that were never looked at, whose groups seem to be of no VM so far.
+ */
+#define SETTLE_GAP_NS   (250 * MS)
+#define SETTLE_NEW_NS   (10 * MS)
 /* One VM with an interactive vCPU, for the guard. */
 #define PEEK_NS         (15 * MS)
 /* As measured in scheduling.md; 2 ms a VM keep 100 VMs below 1 % of a CPU. */
@@ -249,6 +259,42 @@ static int64_t read_number(const char *name, int64_t otherwise)
     return n;
 }
 
+/* May, and should, the groups of @vm be looked at? */
+static bool is_due(const Vm *vm, int64_t now_ns)
+{
+    int64_t age_ns = now_ns - vm->since_ns;
+
+    if (!vm->looked_ns) {
+        return now_ns - MAX(vm->settled_ns, vm->since_ns) > SETTLE_FIRST_NS;
+    }
+    return now_ns - vm->looked_ns > (age_ns < YOUNG_NS ? SETTLE_NS
+                                                       : SETTLE_LATER_NS);
+}
+
+/* Looks at the groups of the VM that has waited longest. */
+static void settle_one(Broker *b, int64_t now_ns)
+{
+    Vm *first = NULL;
+    unsigned i;
+
+    for (i = 0; i < b->vms->len; i++) {
+        Vm *vm = g_ptr_array_index(b->vms, i);
+
+        if (is_due(vm, now_ns) &&
+            (!first || vm->settled_ns < first->settled_ns)) {
+            first = vm;
+        }
+    }
+    if (!first) {
+        b->settle_ns = now_ns + SLOW_NS;
+        return;
+    }
+    b->settle_ns = now_ns + (first->settled_ns ? SETTLE_GAP_NS
+                                               : SETTLE_NEW_NS);
+    vm_drop_ended(first);
+    vm_settle(first);
+}
+
 /* What only changes now and then. */
 static void slow(Broker *b, int64_t now_ns)
 {
@@ -265,14 +311,6 @@ static void slow(Broker *b, int64_t now_ns)
     for (i = 0; i < b->vms->len; i++) {
         Vm *vm = g_ptr_array_index(b->vms, i);
 
-        int64_t age_ns = now_ns - vm->since_ns;
-        int64_t again_ns = age_ns < YOUNG_NS ? SETTLE_NS : SETTLE_LATER_NS;
-
-        if ((!vm->looked_ns && age_ns > SETTLE_FIRST_NS) ||
-            (vm->looked_ns && now_ns - vm->looked_ns > again_ns)) {
-            vm_drop_ended(vm);
-            vm_settle(vm);
-        }
         if (vm->group && group_weight_look(vm->group->weight) == 0) {
             vm->account.weight = vm->group->weight->base;
         }
@@ -293,7 +331,10 @@ int64_t ledger_run(Broker *b, int64_t now_ns)
         slow(b, now_ns);
         b->slow_ns = now_ns + SLOW_NS;
     }
-    next = MIN(next, b->slow_ns);
+    if (now_ns >= b->settle_ns) {
+        settle_one(b, now_ns);
+    }
+    next = MIN(next, MIN(b->slow_ns, b->settle_ns));
     if (!b->active) {
         return next;
     }
@@ -302,7 +343,8 @@ int64_t ledger_run(Broker *b, int64_t now_ns)
     for (i = 0; i < b->vms->len; i++) {
         Vm *vm = g_ptr_array_index(b->vms, i);
 
-        if (!vm->looked_ns && (vm->interactive || vm->background)) {
+        if (!vm->looked_ns && (vm->interactive || vm->background) &&
+            (!vm->settled_ns || is_due(vm, now_ns))) {
             vm_settle(vm);
         }
     }

@@ -88,6 +88,7 @@ struct Vm {
 
     VmGroup *group;
     int64_t looked_ns;          /* at its groups; 0: to be done */
+    int64_t settled_ns;         /* the same; 0: never */
     char *group_reason;         /* why there is none */
     struct vamp_account account;
     clockid_t clock;
@@ -142,6 +143,7 @@ struct Broker {
     bool active;                /* somebody borrows or owes */
     int64_t stepped_ns;         /* time of the last step */
     int64_t slow_ns;            /* of the next slow look */
+    int64_t settle_ns;          /* of the next look at some VM's groups */
     int64_t metrics_ns;         /* of the next --metrics-file */
     LoopSource *listener;
     int64_t begun_ns;

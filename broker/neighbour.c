@@ -10,6 +10,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <dirent.h>
 #include "qemu/cutils.h"
 #include "broker/broker.h"
 
@@ -165,20 +166,6 @@ void neighbours_measure(Broker *b)
     }
 }
 
-static bool is_vm(const Broker *b, const char *path)
-{
-    unsigned i;
-
-    for (i = 0; i < b->vms->len; i++) {
-        const Vm *vm = g_ptr_array_index(b->vms, i);
-
-        if (vm->group && !strcmp(vm->group->path, path)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool has_processes(const Broker *b, const char *dir)
 {
     g_autofree char *text = NULL;
@@ -226,24 +213,29 @@ static void found(Broker *b, const char *path)
     g_ptr_array_add(b->neighbours, n);
 }
 
-static void scan(Broker *b, const char *parent)
+/*
+ * What is in @parent, but for the groups in @vms. The folder itself says what
+ * is a group: to ask of each of its files would cost more than all the rest.
+ */
+static void scan(Broker *b, const char *parent, GHashTable *vms)
 {
     g_autofree char *dir = vamp_cgroup_dir(b->host.cg, parent, NULL);
-    GDir *d = dir ? g_dir_open(dir, 0, NULL) : NULL;
-    const char *name;
+    DIR *d = dir ? opendir(dir) : NULL;
+    const struct dirent *e;
 
-    while (d && (name = g_dir_read_name(d))) {
-        g_autofree char *child = g_strdup_printf("%s/%s", dir, name);
-        g_autofree char *path = g_strdup_printf("%s/%s", strcmp(parent, "/")
-                                                ? parent : "", name);
+    while (d && (e = readdir(d))) {
+        if (e->d_type == DT_DIR && strcmp(e->d_name, ".") &&
+            strcmp(e->d_name, "..")) {
+            g_autofree char *path = g_strdup_printf(
+                "%s/%s", strcmp(parent, "/") ? parent : "", e->d_name);
 
-        /* VMs first: with many of them the files of their groups would cost. */
-        if (!is_vm(b, path) && g_file_test(child, G_FILE_TEST_IS_DIR)) {
-            found(b, path);
+            if (!g_hash_table_contains(vms, path)) {
+                found(b, path);
+            }
         }
     }
     if (d) {
-        g_dir_close(d);
+        closedir(d);
     }
 }
 
@@ -252,6 +244,9 @@ void neighbours_scan(Broker *b)
     g_autoptr(GHashTable) parents = g_hash_table_new_full(g_str_hash,
                                                           g_str_equal, g_free,
                                                           NULL);
+    g_autoptr(GHashTable) vms = g_hash_table_new(g_str_hash, g_str_equal);
+    GHashTableIter iter;
+    gpointer parent;
     unsigned i;
 
     for (i = 0; i < b->neighbours->len; i++) {
@@ -259,15 +254,15 @@ void neighbours_scan(Broker *b)
     }
     for (i = 0; i < b->vms->len; i++) {
         const Vm *vm = g_ptr_array_index(b->vms, i);
-        char *parent;
 
-        if (!vm->group) {
-            continue;
+        if (vm->group) {
+            g_hash_table_add(vms, vm->group->path);
+            g_hash_table_add(parents, g_path_get_dirname(vm->group->path));
         }
-        parent = g_path_get_dirname(vm->group->path);
-        if (g_hash_table_add(parents, parent)) {
-            scan(b, parent);
-        }
+    }
+    g_hash_table_iter_init(&iter, parents);
+    while (g_hash_table_iter_next(&iter, &parent, NULL)) {
+        scan(b, parent, vms);
     }
     for (i = b->neighbours->len; i-- > 0; ) {
         if (!((Neighbour *)g_ptr_array_index(b->neighbours, i))->seen) {

@@ -420,7 +420,7 @@ void vm_settle(Vm *vm)
     Error *err = NULL;
     unsigned i;
 
-    vm->looked_ns = loop_now();
+    vm->looked_ns = vm->settled_ns = loop_now();
     if (vm->group && !vm_group_holds(h, vm->group, vm->pid)) {
         info_report("%s: its process is no longer in %s", vm->name,
                     vm->group->path);
