@@ -92,7 +92,9 @@ struct Vm {
     char *group_reason;         /* why there is none */
     struct vamp_account account;
     clockid_t clock;
-    uint64_t process_ns;        /* at the last step */
+    uint64_t process_ns;        /* at the last look */
+    int64_t measured_ns;        /* the last look */
+    bool idle;                  /* it was, then */
     bool waits;                 /* some threads may be waiting, by then */
     int64_t peeked_ns;
 
@@ -124,7 +126,7 @@ typedef struct BrokerOptions {
     char *state_file;
     char *metrics_file;
     unsigned metrics_s;
-    unsigned period_ms;         /* 0: by the number of VMs */
+    unsigned period_ms;         /* 0: by the number of busy VMs */
     bool dry_run;
     bool sandbox;
     GArray *uids;               /* uid_t that may register, or NULL: all */
@@ -141,6 +143,7 @@ struct Broker {
     int64_t rt_runtime_us;      /* kernel.sched_rt_runtime_us; -1: no bound */
     int64_t rt_period_us;
     bool active;                /* somebody borrows or owes */
+    unsigned busy;              /* VMs that were not idle at the last step */
     int64_t stepped_ns;         /* time of the last step */
     int64_t slow_ns;            /* of the next slow look */
     int64_t settle_ns;          /* of the next look at some VM's groups */

@@ -557,7 +557,7 @@ Vm *vm_new(Broker *b, pid_t pid, uid_t uid, const struct vamp_bmsg_hello *m,
     vm->start = start;
     pstrcpy(vm->name, sizeof(vm->name), m->name);
     vm->ratio = m->ratio;
-    vm->since_ns = loop_now();
+    vm->since_ns = vm->measured_ns = loop_now();
     vm->page_fd = -1;
     vm->slots = g_hash_table_new(NULL, NULL);
     vm->threads = g_ptr_array_new_with_free_func(thread_free);

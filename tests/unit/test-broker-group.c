@@ -340,6 +340,32 @@ static void test_pays(void)
     group_del(dir[1]);
 }
 
+/* An idle VM is looked at now and then: what it does then is in its account. */
+static void test_wakes(void)
+{
+    char *dir[] = {
+        group_new(base_dir, "a", 200000), group_new(base_dir, "b", 200000),
+    };
+    uint64_t used;
+    TestVm vm[2];
+
+    broker_start(NULL);
+    vm_in_group(&vm[0], dir[0], "a");
+    vm_in_group(&vm[1], dir[1], "b");
+    /* One thread: with helpers that never rest, we would not run ourselves. */
+    __atomic_store_n(&vm[0].shared->burn[0], 1, __ATOMIC_RELAXED);
+    phase_begin(&vm[0]);
+    EVENTUALLY(vm[0].page->used_ns > 500000000);
+    used = vm[1].page->used_ns;
+    __atomic_store_n(&vm[1].shared->burn[0], 1, __ATOMIC_RELAXED);
+    EVENTUALLY(vm[1].page->used_ns > used + 200000000);
+    vm_end(&vm[0]);
+    vm_end(&vm[1]);
+    broker_stop();
+    group_del(dir[0]);
+    group_del(dir[1]);
+}
+
 /* The other VM knows nothing of us: counted all the same, and not touched. */
 static void test_neighbour(void)
 {
@@ -437,6 +463,7 @@ int main(int argc, char **argv)
     g_test_add_func("/broker-group/removed", test_removed);
     g_test_add_func("/broker-group/read-only", test_read_only);
     g_test_add_func("/broker-group/pays", test_pays);
+    g_test_add_func("/broker-group/wakes", test_wakes);
     g_test_add_func("/broker-group/neighbour", test_neighbour);
     ret = g_test_run();
     broker_test_end();
