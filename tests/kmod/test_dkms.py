@@ -74,6 +74,10 @@ def why_not():
     for tool in ('unshare', 'dpkg', 'depmod', 'modprobe', 'modinfo', 'xz'):
         if not shutil.which(tool):
             return f'{tool} is missing'
+    status, output = run('unshare', '--mount', '--propagation', 'private',
+                         'true')
+    if status:
+        return f'no mount namespace: {output.strip()}'
     if not os.path.isdir(os.path.join(STOCK, 'kernel')):
         return f'{STOCK} is missing'
     if not os.path.isdir(os.path.join(BUILD, 'linux', f'headers-{version}')):
