@@ -279,20 +279,69 @@ void vamp_classify_exempt(struct vamp_policy *p, uint64_t task)
     }
 }
 
-void vamp_classify(struct vamp_policy *p, uint64_t now,
-                   const struct vamp_task_table *const *tables)
+bool vamp_classify_low_load(const struct vamp_policy *p)
+{
+    return p->vm_permille <= threshold_permille(p);
+}
+
+/* Sets vm_permille. */
+static void measure(struct vamp_policy *p, uint64_t now)
 {
     uint32_t i;
 
-    vamp_classify_clear(p);
-    p->by_task = tables != NULL;
     p->vm_permille = 0;
     for (i = 0; i < p->max_vcpus; i++) {
         if (p->vcpu[i].present) {
             p->vm_permille += vcpu_permille(p, &p->vcpu[i], now);
         }
     }
-    if (p->vm_permille <= threshold_permille(p)) {
+}
+
+void vamp_classify_rehint(struct vamp_policy *p,
+                          const struct vamp_hinted *hinted)
+{
+    uint32_t i;
+
+    vamp_classify_clear(p);
+    p->by_task = hinted->by_task;
+    set_vcpu_classes(p, VAMP_CLASS_INTERACTIVE);
+    if (hinted->by_task) {
+        for (i = 0; i < hinted->nr_tasks; i++) {
+            if (!exempt(p, hinted->task[i].task)) {
+                add_background(p, hinted->task[i].task,
+                               hinted->task[i].permille);
+            }
+        }
+    } else {
+        for (i = 0; i < p->max_vcpus; i++) {
+            if (p->vcpu[i].present && hinted->vcpu[i]) {
+                p->vcpu[i].vclass = VAMP_CLASS_BACKGROUND;
+            }
+        }
+    }
+    set_phase(p, VAMP_PHASE_MIXED, VAMP_REASON_BACKGROUND);
+    vamp_classify_settle(p);
+}
+
+void vamp_classify_hinted(struct vamp_policy *p, uint64_t now,
+                          const struct vamp_hinted *hinted)
+{
+    vamp_classify_clear(p);
+    measure(p, now);
+    if (vamp_classify_low_load(p)) {
+        set_phase(p, VAMP_PHASE_NON_MIXED, VAMP_REASON_LOW_LOAD);
+    } else {
+        vamp_classify_rehint(p, hinted);
+    }
+}
+
+void vamp_classify(struct vamp_policy *p, uint64_t now,
+                   const struct vamp_task_table *const *tables)
+{
+    vamp_classify_clear(p);
+    p->by_task = tables != NULL;
+    measure(p, now);
+    if (vamp_classify_low_load(p)) {
         set_phase(p, VAMP_PHASE_NON_MIXED, VAMP_REASON_LOW_LOAD);
     } else if (tables) {
         classify_tasks(p, now, tables);

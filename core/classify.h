@@ -30,6 +30,19 @@ size_t vamp_classify_scratch_size(uint32_t max_vcpus);
 void vamp_classify(struct vamp_policy *p, uint64_t now,
                    const struct vamp_task_table *const *tables);
 
+/*
+ * The same by the guest's word: see vamp_policy_begin_hinted().
+ */
+void vamp_classify_hinted(struct vamp_policy *p, uint64_t now,
+                          const struct vamp_hinted *hinted);
+
+/* The plan by the guest's word alone; the VM's load is enough for one. */
+void vamp_classify_rehint(struct vamp_policy *p,
+                          const struct vamp_hinted *hinted);
+
+/* Did the VM so little before the phase that there is nothing to plan? */
+bool vamp_classify_low_load(const struct vamp_policy *p);
+
 /* No plan: nothing in the background, every vCPU neutral. */
 void vamp_classify_clear(struct vamp_policy *p);
 

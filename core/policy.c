@@ -255,13 +255,11 @@ bool vamp_policy_sound(struct vamp_policy *p, bool on)
     return began && p->phase == VAMP_PHASE_NORMAL;
 }
 
-void vamp_policy_begin(struct vamp_policy *p, uint64_t now,
-                       enum vamp_cause cause,
-                       const struct vamp_task_table *const *tables)
+/* The plan is made: the phase lasts from now on. */
+static void begin(struct vamp_policy *p, uint64_t now, enum vamp_cause cause)
 {
     uint64_t length = p->cfg.max_phase_ms * NS_PER_MS;
 
-    vamp_classify(p, now, tables);
     p->cause = cause;
     p->since_ns = now;
     /* UINT64_MAX is the normal phase's: even at the end of time it ends. */
@@ -272,6 +270,30 @@ void vamp_policy_begin(struct vamp_policy *p, uint64_t now,
     }
     if (cause == VAMP_CAUSE_SOUND) {
         p->count.phases_sound++;
+    }
+}
+
+void vamp_policy_begin(struct vamp_policy *p, uint64_t now,
+                       enum vamp_cause cause,
+                       const struct vamp_task_table *const *tables)
+{
+    vamp_classify(p, now, tables);
+    begin(p, now, cause);
+}
+
+void vamp_policy_begin_hinted(struct vamp_policy *p, uint64_t now,
+                              enum vamp_cause cause,
+                              const struct vamp_hinted *hinted)
+{
+    vamp_classify_hinted(p, now, hinted);
+    begin(p, now, cause);
+}
+
+void vamp_policy_rehint(struct vamp_policy *p,
+                        const struct vamp_hinted *hinted)
+{
+    if (p->phase != VAMP_PHASE_NORMAL && !vamp_classify_low_load(p)) {
+        vamp_classify_rehint(p, hinted);
     }
 }
 

@@ -231,6 +231,33 @@ void vamp_policy_begin(struct vamp_policy *p, uint64_t now,
                        const struct vamp_task_table *const *tables);
 
 /*
+ * What the guest itself holds to be in the background, for a plan made from
+ * its word. Only read during a call.
+ */
+struct vamp_hinted {
+    bool by_task;                       /* which of the two below counts */
+    const struct vamp_task_load *task;  /* each once */
+    uint32_t nr_tasks;
+    const bool *vcpu;                   /* [max_vcpus]: in the background? */
+};
+
+/*
+ * As vamp_policy_begin(), but what is in the background is said by @hinted;
+ * only how much the VM does is judged by its loads.
+ */
+void vamp_policy_begin_hinted(struct vamp_policy *p, uint64_t now,
+                              enum vamp_cause cause,
+                              const struct vamp_hinted *hinted);
+
+/*
+ * The guest has said something else: makes the plan of the phase that runs
+ * anew. Begin and end of the phase stay. Does nothing in the normal phase, and
+ * if the VM did little before the phase began.
+ */
+void vamp_policy_rehint(struct vamp_policy *p,
+                        const struct vamp_hinted *hinted);
+
+/*
  * To be called at until_ns (later is harmless; earlier does nothing and
  * returns true: a timer of a phase that was restarted meanwhile). Ends the
  * phase and returns true; while sound plays returns false with "begin anew"

@@ -110,6 +110,30 @@ static void check(const struct vamp_policy *p, const uint64_t *task)
     assert(p->count.phases_sound <= p->count.phases);
 }
 
+/* The guest says what is in its background: tasks or vCPUs. */
+static void hint(struct vamp_policy *p, Input *in, uint64_t now, uint32_t how)
+{
+    struct vamp_task_load task[VAMP_PLAN_TASKS + 2];
+    bool vcpu[VCPUS];
+    struct vamp_hinted hinted = { how & 1, task, 0, vcpu };
+    uint64_t bits = get(in, 1);
+    uint32_t i;
+
+    for (i = 0; i < VCPUS; i++) {
+        vcpu[i] = bits >> i & 1;
+    }
+    hinted.nr_tasks = (uint32_t)(bits % (VAMP_PLAN_TASKS + 3));
+    for (i = 0; i < hinted.nr_tasks; i++) {
+        task[i].task = (uint64_t)i << 12;
+        task[i].permille = (uint32_t)get(in, 2);
+    }
+    if (how & 2) {
+        vamp_policy_begin_hinted(p, now, VAMP_CAUSE_INPUT, &hinted);
+    } else {
+        vamp_policy_rehint(p, &hinted);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Input in = { data, size };
@@ -218,6 +242,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             break;
         default:
             vamp_policy_class(p, vcpu, get(&in, 8));
+            hint(p, &in, now, vcpu);
             break;
         }
         check(p, &task);
