@@ -47,6 +47,21 @@ static void print_account(GString *buf, const VampBrokerInfo *b)
                            b->share_percent, b->used_ms, b->entitled_ms);
 }
 
+static void print_guest(GString *buf, const VampGuestInfo *g)
+{
+    g_string_append_printf(buf, "guest %s: %s\n",
+                           VampGuestSource_str(g->source), g->reason);
+    if (g->slow && *g->slow) {
+        g_string_append_printf(buf, "guest keeps its background tasks on "
+                               "vCPUs %s\n", g->slow);
+    }
+    for (VampGuestTaskList *l = g->tasks; l; l = l->next) {
+        g_string_append_printf(buf, "guest's background task %s (%" PRId64
+                               "), %.1f %%\n", l->value->name, l->value->id,
+                               l->value->load_percent);
+    }
+}
+
 static HumanReadableText *show_policy(Error **errp)
 {
     g_autoptr(GString) buf = g_string_new(NULL);
@@ -57,6 +72,9 @@ static HumanReadableText *show_policy(Error **errp)
     }
     if (!info->enabled) {
         g_string_append_printf(buf, "off: %s\n", info->reason);
+        if (info->guest->source != VAMP_GUEST_SOURCE_NONE) {
+            print_guest(buf, info->guest);
+        }
         return human_readable_text_from_str(buf);
     }
     g_string_append_printf(buf, "%s: %s phase for %" PRId64 " ms (%s)\n",
@@ -79,6 +97,7 @@ static HumanReadableText *show_policy(Error **errp)
                            info->sound->playing ? "playing" :
                            info->sound->active ? "silent" : "off",
                            info->sound->reason);
+    print_guest(buf, info->guest);
     if (info->fault) {
         g_string_append_printf(buf, "fault: %s\n", info->fault);
     }
@@ -88,8 +107,9 @@ static HumanReadableText *show_policy(Error **errp)
         print_vcpu(buf, l->value);
     }
     for (VampTaskList *l = info->background_tasks; l; l = l->next) {
-        g_string_append_printf(buf, "background task %s, %.1f %%\n",
-                               l->value->task, l->value->load_percent);
+        g_string_append_printf(buf, "background task %s%s%s, %.1f %%\n",
+                               l->value->task, l->value->name ? " " : "",
+                               l->value->name ?: "", l->value->load_percent);
     }
     return human_readable_text_from_str(buf);
 }

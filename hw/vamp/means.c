@@ -303,7 +303,7 @@ static void kvm_changed(void *opaque)
 
 void vamp_tracker_start_vcpu(VampPolicy *p, unsigned i)
 {
-    switch (p->tracker) {
+    switch (p->eyes) {
     case VAMP_TRACKER_TCG:
         vamp_tcg_start(p->vcpu[i].cpu);
         break;
@@ -315,11 +315,20 @@ void vamp_tracker_start_vcpu(VampPolicy *p, unsigned i)
     }
 }
 
+static void start_all(VampPolicy *p)
+{
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (p->vcpu[i].cpu) {
+            vamp_tracker_start_vcpu(p, i);
+        }
+    }
+}
+
 void vamp_tracker_resume(VampPolicy *p)
 {
     /* Samples tell the present task anyway. */
     for (unsigned i = 0; i < p->max_vcpus; i++) {
-        if (p->vcpu[i].cpu && p->tracker == VAMP_TRACKER_TCG) {
+        if (p->vcpu[i].cpu && p->eyes == VAMP_TRACKER_TCG) {
             vamp_tcg_look(p->vcpu[i].cpu);
         }
     }
@@ -329,7 +338,7 @@ void vamp_tracker_stop_vcpu(VampPolicy *p, unsigned i, bool gone)
 {
     CPUState *cpu = p->vcpu[i].cpu;
 
-    switch (p->tracker) {
+    switch (p->eyes) {
     case VAMP_TRACKER_TCG:
         (gone ? vamp_tcg_gone : vamp_tcg_stop)(cpu);
         break;
@@ -392,16 +401,28 @@ bool vamp_tracker_new_period(VampPolicy *p, Error **errp)
            vamp_kvm_track(&p->cfg, kvm_changed, p, errp);
 }
 
-void vamp_tracker_choose(VampPolicy *p)
+static const char *guest_unavailable(void)
 {
-    static const struct {
-        VampTracker kind;
-        const char *(*unavailable)(void);
-    } trackers[] = {
-        { VAMP_TRACKER_TCG, vamp_tcg_unavailable },
-        { VAMP_TRACKER_KVM, vamp_kvm_unavailable },
-        { VAMP_TRACKER_SAMPLE, vamp_sample_unavailable },
-    };
+    const char *reason;
+
+    vamp_guest_view(&reason);
+    return reason;
+}
+
+/* In the order of preference of "auto": what the host sees is no guess. */
+static const struct {
+    VampTracker kind;
+    const char *(*unavailable)(void);
+} trackers[] = {
+    { VAMP_TRACKER_TCG, vamp_tcg_unavailable },
+    { VAMP_TRACKER_KVM, vamp_kvm_unavailable },
+    { VAMP_TRACKER_SAMPLE, vamp_sample_unavailable },
+    { VAMP_TRACKER_GUEST, guest_unavailable },
+};
+
+/* Sets tracker and tracker_reason; starts nothing but KVM's tracking. */
+static void tracker_pick(VampPolicy *p)
+{
     g_autoptr(GString) why = g_string_new(NULL);
 
     p->tracker = VAMP_TRACKER_NONE;
@@ -432,19 +453,51 @@ void vamp_tracker_choose(VampPolicy *p)
                                VampTracker_str(trackers[i].kind), hindrance);
         error_free(err);
     }
-    g_free(p->tracker_reason);
-    p->tracker_reason = g_strdup(why->str);
-    trace_vamp_tracker(VampTracker_str(p->tracker), p->tracker_reason);
+    if (g_strcmp0(p->tracker_reason, why->str)) {
+        g_free(p->tracker_reason);
+        p->tracker_reason = g_strdup(why->str);
+        trace_vamp_tracker(VampTracker_str(p->tracker), p->tracker_reason);
+    }
+}
+
+void vamp_tracker_choose(VampPolicy *p)
+{
+    tracker_pick(p);
+    p->eyes = p->tracker == VAMP_TRACKER_GUEST ? VAMP_TRACKER_NONE
+                                               : p->tracker;
+    /* A guest always says hello later than this. */
     if (p->tracker != p->tracker_wanted &&
-        p->tracker_wanted != VAMP_TRACKER_AUTO) {
+        p->tracker_wanted != VAMP_TRACKER_AUTO &&
+        p->tracker_wanted != VAMP_TRACKER_GUEST) {
         warn_report("vamp-policy does not see the guest's tasks: %s",
                     p->tracker_reason);
     }
-    for (unsigned i = 0; i < p->max_vcpus; i++) {
-        if (p->vcpu[i].cpu) {
-            vamp_tracker_start_vcpu(p, i);
-        }
+    start_all(p);
+    vamp_policy_guest_news();
+}
+
+void vamp_tracker_guest_changed(VampPolicy *p, bool aspaces)
+{
+    if (p->tracker == p->eyes && p->eyes != VAMP_TRACKER_NONE) {
+        return;                     /* the host sees for itself */
     }
+    tracker_pick(p);
+    if (p->tracker != VAMP_TRACKER_GUEST && p->tracker != VAMP_TRACKER_NONE) {
+        /* What did not work when "auto" chose works now. */
+        p->eyes = p->tracker;
+        start_all(p);
+        return;
+    }
+    if (p->tracker != VAMP_TRACKER_GUEST || !aspaces ||
+        p->eyes != VAMP_TRACKER_NONE) {
+        return;
+    }
+    if (!vamp_tcg_unavailable()) {
+        p->eyes = VAMP_TRACKER_TCG;
+    } else if (!vamp_sample_unavailable()) {
+        p->eyes = VAMP_TRACKER_SAMPLE;
+    }
+    start_all(p);
 }
 
 void vamp_tracker_close(VampPolicy *p)
@@ -458,6 +511,7 @@ void vamp_tracker_close(VampPolicy *p)
         vamp_kvm_untrack();
     }
     p->tracker = VAMP_TRACKER_NONE;
+    p->eyes = VAMP_TRACKER_NONE;
 }
 
 /* --- sound --------------------------------------------------------------- */
@@ -469,6 +523,8 @@ void vamp_sound_open(VampPolicy *p)
         p->sound_reason = g_strdup("set to off");
         return;
     }
+    /* The guest may have told already. */
+    vamp_policy_guest_news();
     p->sound = vamp_sound_listen(vamp_phase_sound, p, &p->sound_reason);
     if (!p->sound && p->audio_wanted == ON_OFF_AUTO_ON) {
         warn_report("vamp-policy cannot hear the guest: %s", p->sound_reason);
@@ -478,6 +534,7 @@ void vamp_sound_open(VampPolicy *p)
 void vamp_sound_close(VampPolicy *p)
 {
     g_clear_pointer(&p->sound, vamp_sound_free);
+    p->sound_heard = p->sound_told = false;
     if (p->sound_playing) {
         p->sound_playing = false;
         vamp_policy_sound(p->core, false);

@@ -181,7 +181,9 @@ enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu, uint64_t task)
     if (boosts_all(p)) {
         return VAMP_CLASS_INTERACTIVE;
     }
-    if (vclass == VAMP_CLASS_BACKGROUND && qatomic_read(&p->vcpu[vcpu].idle)) {
+    /* A vCPU that the guest keeps for its background serves nobody. */
+    if (vclass == VAMP_CLASS_BACKGROUND && !(p->plan_hinted && !by_task(p)) &&
+        qatomic_read(&p->vcpu[vcpu].idle)) {
         vclass = VAMP_CLASS_INTERACTIVE;
     }
     return vclass;
@@ -293,8 +295,8 @@ static unsigned count_background(VampPolicy *p)
     return n;
 }
 
-/* The core has decided: make it true, and say so. */
-static void phase_changed(VampPolicy *p, enum vamp_phase before)
+/* The core has decided: make it true, and say so to all but the guest. */
+static void plan_changed(VampPolicy *p, enum vamp_phase before)
 {
     const struct vamp_policy *core = p->core;
     unsigned background = count_background(p);
@@ -332,6 +334,13 @@ static void phase_changed(VampPolicy *p, enum vamp_phase before)
                                       (VampCause)core->cause,
                                       vamp_reason_text(core->reason),
                                       background);
+}
+
+/* ... and to the guest. */
+static void phase_changed(VampPolicy *p, enum vamp_phase before)
+{
+    plan_changed(p, before);
+    vamp_guest_tell_phase();
 }
 
 void vamp_phase_recheck(VampPolicy *p, void (*change)(VampPolicy *, unsigned),
@@ -391,25 +400,56 @@ static void idle_timer_cb(void *opaque)
     timer_mod_ns(p->idle_timer, now + VAMP_IDLE_CHECK_NS);
 }
 
+/* What ran on each vCPU, NULL if nobody has seen it. */
+static const struct vamp_task_table *const *host_view(VampPolicy *p,
+                                                      uint64_t now)
+{
+    if (p->tracker != p->eyes || p->eyes == VAMP_TRACKER_NONE) {
+        return NULL;
+    }
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        VampVcpu *v = &p->vcpu[i];
+
+        p->tables[i] = v->cpu && vamp_tracker_copy(p, i, now) ?
+                       &p->snapshot[i] : NULL;
+    }
+    return p->tables;
+}
+
 static void phase_begin(VampPolicy *p, uint64_t now, enum vamp_cause cause)
 {
     enum vamp_phase before = p->core->phase;
-    const struct vamp_task_table *const *tables = NULL;
+    struct vamp_hinted hinted;
 
     vamp_vcpu_update_loads(p, now);
-    if (p->tracker != VAMP_TRACKER_NONE) {
-        for (unsigned i = 0; i < p->max_vcpus; i++) {
-            VampVcpu *v = &p->vcpu[i];
-
-            p->tables[i] = v->cpu && vamp_tracker_copy(p, i, now) ?
-                           &p->snapshot[i] : NULL;
-        }
-        tables = p->tables;
+    p->plan_hinted = vamp_guest_plan(p, &hinted);
+    if (p->plan_hinted) {
+        vamp_policy_begin_hinted(p->core, now, cause, &hinted);
+    } else {
+        vamp_policy_begin(p->core, now, cause, host_view(p, now));
     }
-    vamp_policy_begin(p->core, now, cause, tables);
     idle_check_start(p, now);
     vamp_actuator_recheck(p);
     phase_changed(p, before);
+}
+
+void vamp_phase_rehint(VampPolicy *p)
+{
+    enum vamp_phase before = p->core->phase;
+    unsigned background = count_background(p);
+    struct vamp_hinted hinted;
+
+    if (!p->plan_hinted || before == VAMP_PHASE_NORMAL ||
+        !vamp_guest_plan(p, &hinted)) {
+        return;
+    }
+    vamp_policy_rehint(p->core, &hinted);
+    if (before != p->core->phase || background != count_background(p)) {
+        /* Not to the guest: it would answer, and so for ever. */
+        plan_changed(p, before);
+    } else {
+        vamp_phase_reapply(p);
+    }
 }
 
 void vamp_phase_reset(VampPolicy *p)
@@ -464,17 +504,34 @@ static void input_bh(void *opaque)
     vamp_phase_input(opaque);
 }
 
-void vamp_phase_sound(void *opaque, bool playing)
+static void sound_update(VampPolicy *p)
 {
-    VampPolicy *p = opaque;
+    bool playing = p->sound_heard || p->sound_told;
     bool begins;
 
+    if (playing == p->sound_playing) {
+        return;
+    }
     p->sound_playing = playing;
     begins = vamp_policy_sound(p->core, playing);
     trace_vamp_event("sound", begins);
     if (begins && p->vm_running) {
         phase_begin(p, vamp_now(p), VAMP_CAUSE_SOUND);
     }
+}
+
+void vamp_phase_sound(void *opaque, bool playing)
+{
+    VampPolicy *p = opaque;
+
+    p->sound_heard = playing;
+    sound_update(p);
+}
+
+void vamp_phase_sound_told(VampPolicy *p, bool playing)
+{
+    p->sound_told = playing;
+    sound_update(p);
 }
 
 static void fault_bh(void *opaque)
@@ -524,6 +581,7 @@ void vamp_phase_init(VampPolicy *p)
     p->idle_timer = timer_new_ns(p->clock, idle_timer_cb, p);
     p->load_timer = timer_new_ns(p->clock, load_timer_cb, p);
     load_timer_cb(p);
+    vamp_guest_plan_init(p);
 }
 
 void vamp_phase_fini(VampPolicy *p)
@@ -533,4 +591,5 @@ void vamp_phase_fini(VampPolicy *p)
     g_clear_pointer(&p->phase_timer, timer_free);
     g_clear_pointer(&p->idle_timer, timer_free);
     g_clear_pointer(&p->load_timer, timer_free);
+    vamp_guest_plan_fini(p);
 }

@@ -299,7 +299,7 @@ static void vamp_policy_instance_init(Object *obj)
     p->actuator_wanted = VAMP_ACTUATOR_KIND_AUTO;
     p->actuator_kind = VAMP_ACTUATOR_KIND_NONE;
     p->broker = g_strdup(VAMP_BROKER_SOCKET);
-    p->tracker = VAMP_TRACKER_NONE;
+    p->tracker = p->eyes = VAMP_TRACKER_NONE;
     p->audio_wanted = ON_OFF_AUTO_AUTO;
     p->triggers = VAMP_TRIGGERS_DEFAULT;
 }

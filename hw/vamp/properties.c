@@ -164,7 +164,7 @@ static void set_config(Object *obj, Visitor *v, const char *name, void *opaque,
         return;
     }
     vamp_phase_new_period(p);
-    if (p->tracker != VAMP_TRACKER_NONE) {
+    if (p->eyes != VAMP_TRACKER_NONE) {
         for (unsigned i = 0; i < p->max_vcpus; i++) {
             vamp_task_table_init(&p->snapshot[i], p->core->period_ns);
             /* The companion modules have begun theirs anew. */

@@ -21,18 +21,36 @@ static char *task_text(uint64_t task)
 static VampTask *task_info(uint64_t task, uint32_t permille)
 {
     VampTask *t = g_new0(VampTask, 1);
+    const struct vamp_hint_task *known;
 
     t->task = task_text(task);
     t->load_percent = permille / 10.0;
+    known = vamp_guest_task(task);
+    if (known) {
+        t->name = g_strdup(known->name);
+        t->has_id = known->id != 0;
+        t->id = known->id;
+    }
     return t;
 }
 
-/* Why a vCPU has its class, in words. */
+/* Why a vCPU has its class, in words: a plan by the guest, for vCPUs. */
+static const char *hinted_reason(enum vamp_class vclass)
+{
+    return vclass == VAMP_CLASS_BACKGROUND
+           ? "the guest runs its background tasks on it"
+           : "the guest runs no background task on it";
+}
+
+/* ... any plan. */
 static const char *class_reason(VampPolicy *p, unsigned vcpu,
                                 enum vamp_class vclass)
 {
     const struct vamp_policy *core = p->core;
 
+    if (p->plan_hinted && core->phase == VAMP_PHASE_MIXED && !core->by_task) {
+        return hinted_reason(vclass);
+    }
     switch (vclass) {
     case VAMP_CLASS_BACKGROUND:
         return core->by_task ? "it runs a background task"
@@ -199,6 +217,8 @@ static VampBrokerInfo *broker_info(VampPolicy *p)
 
 static void fill_means(VampPolicy *p, VampInfo *info)
 {
+    bool tells;
+
     info->tracker = g_new0(VampTrackerInfo, 1);
     info->tracker->requested = p->tracker_wanted;
     info->tracker->active = p->tracker;
@@ -219,9 +239,12 @@ static void fill_means(VampPolicy *p, VampInfo *info)
 
     info->sound = g_new0(VampSoundInfo, 1);
     info->sound->requested = p->audio_wanted;
-    info->sound->active = p->sound != NULL;
+    tells = vamp_guest_speaker() && p->audio_wanted != ON_OFF_AUTO_OFF;
+    info->sound->active = p->sound || tells;
     info->sound->playing = p->sound_playing;
-    info->sound->reason = g_strdup(p->sound_reason);
+    info->sound->reason = g_strdup_printf("%s%s", p->sound_reason,
+                                          tells ? "; the guest tells of its "
+                                                  "sound" : "");
 
     info->fault = g_strdup(p->fault);
 }
@@ -233,6 +256,7 @@ VampInfo *qmp_vamp_query(Error **errp)
     VampVcpuInfoList **tail = &info->vcpus;
     uint64_t now;
 
+    info->guest = vamp_guest_info(p && p->running ? p : NULL);
     if (!p) {
         info->reason = g_strdup("there is no vamp-policy object");
         return info;

@@ -10,6 +10,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-commands-vamp.h"
 #include "qapi/qapi-commands-vamp-cpumap.h"
+#include "qapi/qapi-commands-vamp-guest.h"
 #include "monitor/hmp.h"
 
 VampInfo *qmp_vamp_query(Error **errp)
@@ -21,6 +22,13 @@ VampInfo *qmp_vamp_query(Error **errp)
 }
 
 void qmp_vamp_input(bool has_kind, VampTrigger kind, Error **errp)
+{
+    error_setg(errp, "this QEMU was built without VAMP");
+}
+
+void qmp_vamp_set_tasks(VampTaskHintList *tasks, const char *fast,
+                        const char *slow, bool has_sound, bool sound,
+                        bool has_valid_ms, int64_t valid_ms, Error **errp)
 {
     error_setg(errp, "this QEMU was built without VAMP");
 }

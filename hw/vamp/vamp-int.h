@@ -18,10 +18,12 @@
 #include "qom/object.h"
 #include "hw/qdev-core.h"
 #include "hw/vamp/actuator.h"
+#include "hw/vamp/guest.h"
 #include "hw/vamp/kvm.h"
 #include "hw/vamp/sensor.h"
 #include "hw/vamp/tracker.h"
 #include "qapi/qapi-types-common.h"
+#include "qapi/qapi-types-vamp-guest.h"
 #include "qapi/qapi-types-vamp.h"
 
 #define TYPE_VAMP_POLICY "vamp-policy"
@@ -86,7 +88,8 @@ struct VampPolicy {
     const struct vamp_task_table **tables;          /* [max_vcpus] */
     VampPlan plan;
 
-    VampTracker tracker;
+    VampTracker tracker;        /* whose view a plan is made from */
+    VampTracker eyes;           /* tcg or sample: what sees the tasks switch */
     char *tracker_reason;
     VampActuatorKind actuator_kind;
     char *actuator_reason;
@@ -97,7 +100,14 @@ struct VampPolicy {
 
     VampSound *sound;
     char *sound_reason;
-    bool sound_playing;
+    bool sound_heard;           /* by QEMU */
+    bool sound_told;            /* by the guest */
+    bool sound_playing;         /* either */
+
+    bool plan_hinted;           /* the phase's plan is the guest's view */
+    bool *hinted_vcpu;          /* [max_vcpus] */
+    struct vamp_task_load hinted_task[VAMP_HINTS_TASKS_MAX];
+    uint64_t guest_looked_ns;
 
     uint64_t weight_changes;    /* atomic */
     uint64_t faults;
@@ -111,6 +121,7 @@ struct VampPolicy {
     QEMUTimer *phase_timer;     /* end of the phase */
     QEMUTimer *idle_timer;      /* idle vCPUs, in a mixed phase */
     QEMUTimer *load_timer;      /* the one slow timer of the normal phase */
+    QEMUTimer *guest_timer;     /* the guest has said something new */
     DeviceListener listener;
     Notifier machine_done;
     Notifier exit_notifier;
@@ -189,6 +200,11 @@ bool vamp_tracker_look(VampPolicy *p, unsigned vcpu, VampKvmVcpu *out);
 /* Gives them the plan, if they are in use. */
 bool vamp_tracker_plan(VampPolicy *p, Error **errp);
 bool vamp_tracker_new_period(VampPolicy *p, Error **errp);
+/*
+ * The guest says something else: is its view to be used? @aspaces: it names
+ * address spaces, so that seeing the tasks switch is of use.
+ */
+void vamp_tracker_guest_changed(VampPolicy *p, bool aspaces);
 
 /* The VM goes on, maybe with other tasks on its vCPUs. */
 void vamp_tracker_resume(VampPolicy *p);
@@ -224,6 +240,11 @@ void vamp_phase_fini(VampPolicy *p);
 /* A user event that has passed the trigger filter. */
 void vamp_phase_input(VampPolicy *p);
 void vamp_phase_sound(void *opaque, bool playing);
+/* The guest itself says so. */
+void vamp_phase_sound_told(VampPolicy *p, bool playing);
+
+/* Makes a plan that is the guest's view true anew, if one is on. */
+void vamp_phase_rehint(VampPolicy *p);
 
 /* Back to the normal phase, everything neutral. */
 void vamp_phase_reset(VampPolicy *p);
@@ -260,6 +281,56 @@ enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu, uint64_t task);
  * that differs. The vCPU's own thread, also in a signal handler; no lock.
  */
 void vamp_phase_task_switched(VampPolicy *p, unsigned vcpu, uint64_t task);
+
+/* --- guest.c: what the guest says, see hw/vamp/guest.h -------------------- */
+
+/* The one guest. Written by guest.c only. */
+typedef struct VampGuest {
+    VampGuestPort *port;            /* NULL: no device */
+    bool open;                      /* the guest has the port open */
+    bool silent;                    /* for too long */
+    struct vamp_hint_view channel;  /* its own word */
+    struct vamp_hint_view set;      /* the management's */
+    int64_t set_until_ns;           /* of the guest's running time */
+    bool set_expired;
+    bool sound;                     /* "off" lags by a second */
+    QEMUTimer *sound_timer;
+    QEMUTimer *silence_timer;
+    VampGuestCount count;
+    char last_error[VAMP_HINTS_TEXT_LEN];   /* "": none so far */
+} VampGuest;
+
+extern VampGuest vamp_guest;
+
+VampGuestSource vamp_guest_source(void);
+
+/* As vamp_guest_view(), but also one that has not named its tasks. */
+const struct vamp_hint_view *vamp_guest_speaker(void);
+
+/* The management's word, for @valid_ms of the guest's running time. */
+void vamp_guest_set(const struct vamp_hint_view *view, int64_t valid_ms);
+
+/* --- guest-plan.c: what the policy makes of it ---------------------------- */
+
+void vamp_guest_plan_init(VampPolicy *p);
+void vamp_guest_plan_fini(VampPolicy *p);
+
+/*
+ * Fills *@hinted, whose arrays are @p's, if plans are to be made from the
+ * guest's view and it has one.
+ */
+bool vamp_guest_plan(VampPolicy *p, struct vamp_hinted *hinted);
+
+/* Something is new: the policy, if there is one, looks soon. */
+void vamp_policy_guest_news(void);
+
+/* --- guest-qmp.c ---------------------------------------------------------- */
+
+/* For vamp-query. @p: the policy, NULL if none is running. */
+VampGuestInfo *vamp_guest_info(VampPolicy *p);
+
+/* The guest's task in address space @task; NULL if it has not told of one. */
+const struct vamp_hint_task *vamp_guest_task(uint64_t task);
 
 /* --- policy.c, also used by osnet-cpumap --------------------------------- */
 

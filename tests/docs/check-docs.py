@@ -20,7 +20,8 @@ TOP = Path(__file__).resolve().parent.parent.parent
 MANUAL = 'docs/system/vamp.rst'
 CPUMAP_MANUAL = 'docs/system/vamp-cpumap.rst'
 INTERRUPTS_MANUAL = 'docs/system/vamp-interrupts.rst'
-MANUALS = (MANUAL, CPUMAP_MANUAL, INTERRUPTS_MANUAL)
+GUEST_MANUAL = 'docs/system/vamp-guest.rst'
+MANUALS = (MANUAL, CPUMAP_MANUAL, INTERRUPTS_MANUAL, GUEST_MANUAL)
 MAN_PAGE = 'docs/system/vamp-object.rst.inc'
 DEVEL = 'docs/devel/vamp.rst'
 
@@ -35,12 +36,13 @@ OBJECTS = {
 REASON_FILES = (
     'accel/kvm/vamp-sample.c', 'accel/kvm/vamp-sample-stub.c',
     'accel/tcg/vamp-tcg.c', 'accel/tcg/vamp-tcg-stub.c',
-    'audio/vamp-sound.c', 'core/cpumap.c', 'core/policy.c',
+    'audio/vamp-sound.c', 'core/cpumap.c', 'core/hintformat.c', 'core/policy.c',
     'hw/vamp/actuator-broker.c', 'hw/vamp/actuator-cgroup.c',
     'hw/vamp/actuator-nice.c', 'hw/vamp/broker-client.c',
     'hw/vamp/cgroup-group.c', 'util/vamp-cgroup.c', 'hw/vamp/cpumap.c',
     'hw/vamp/cpumap-file.c', 'hw/vamp/cpumap-host.c', 'hw/vamp/cpumap-lock.c',
-    'hw/vamp/cpumap-pin.c', 'hw/vamp/cpumap-qmp.c', 'hw/vamp/hooks.c',
+    'hw/vamp/cpumap-pin.c', 'hw/vamp/cpumap-qmp.c', 'hw/vamp/guest.c',
+    'hw/vamp/guest-qmp.c', 'hw/vamp/hints-port.c', 'hw/vamp/hooks.c',
     'hw/vamp/means.c', 'hw/vamp/phase.c', 'hw/vamp/policy.c', 'hw/vamp/probe-util.c',
     'hw/vamp/properties.c', 'hw/vamp/qmp.c', 'hw/vamp/seccomp-probe.c',
     'hw/vamp/stubs.c',

@@ -41,8 +41,9 @@ static const struct {
     { "load-period-ms", "33", "load-period-ms=33", "4, 8, 16 ... 1024" },
     { "ratio", "\"4x\"", "ratio=4x", "1 to 100" },
     { "ratio", "\"0\"", "ratio=0", "1 to 100" },
-    { "tracker", "\"\"", "tracker=", "auto, tcg, kvm, sample, none" },
-    { "tracker", "\"kvm \"", "tracker=kvm ", "auto, tcg, kvm, sample, none" },
+    { "tracker", "\"\"", "tracker=", "auto, tcg, kvm, sample, guest, none" },
+    { "tracker", "\"kvm \"", "tracker=kvm ",
+      "auto, tcg, kvm, sample, guest, none" },
     { "actuator", "\"Nice\"", "actuator=Nice",
       "auto, broker, kvm, cgroup, nice, none" },
     { "audio", "\"yes\"", "audio=yes", "auto, on, off" },
@@ -97,8 +98,9 @@ static void test_absent(void)
 
     g_assert(!vamp_bool(info, "enabled"));
     vamp_expect_text(vamp_str(info, "reason"), "there is no vamp-policy");
-    /* Nothing else follows. */
-    g_assert_cmpint(qdict_size(info), ==, 2);
+    /* Nothing else follows, but what the guest says of itself. */
+    g_assert_cmpint(qdict_size(info), ==, 3);
+    g_assert_cmpstr(vamp_str(info, "guest.source"), ==, "none");
     qobject_unref(info);
 
     vamp_expect_error(qtest_qmp(qts, "{ 'execute': 'vamp-input' }"),
@@ -280,7 +282,7 @@ static void test_command_line_refused(void)
         { "-object vamp-policy,id=vamp0,load-period-ms=33",
           { "load-period-ms=33", "16 ... 1024" } },
         { "-object vamp-policy,id=vamp0,tracker=kwm",
-          { "tracker=kwm", "auto, tcg, kvm, sample, none" } },
+          { "tracker=kwm", "auto, tcg, kvm, sample, guest, none" } },
         { "-object vamp-policy,id=vamp0,nonsense=1", { "nonsense", "" } },
         { "-object vamp-policy,id=vamp0 -object vamp-policy,id=vamp1",
           { "'vamp0'", "only one" } },
