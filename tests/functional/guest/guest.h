@@ -19,6 +19,7 @@
 /* Names of the virtio-serial ports. */
 #define PORT_CONTROL    "vamp.test.control"
 #define PORT_ANSWER     "vamp.test.answer"
+#define PORT_HINTS      "org.vamp.hints.0"
 
 /* A line of the control or answer port is shorter than this. */
 #define LINE_LEN        256
@@ -50,6 +51,9 @@ uint64_t burn_calibrate(void);
 
 /* Obeys "read" and "write"; false: @line is neither. See files.c. */
 int files_command(const char *line, char reply[LINE_LEN]);
+
+/* Obeys "hints ..."; false: @line is something else. See hints.c. */
+int hints_command(const char *line, char reply[LINE_LEN]);
 
 /* The roles. @channel: a socket to init, one line each way. */
 int respond_main(int channel);

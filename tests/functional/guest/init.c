@@ -11,6 +11,9 @@
  *   uptime                     ok NANOSECONDS
  *   read OFFSET PATH           see files.c
  *   write PATH TEXT            see files.c
+ *   hints open|close|hogs      see hints.c
+ *   hints say LINE             see hints.c
+ *   hints hear                 see hints.c
  *   poweroff
  *
  * Copyright (c) 2026 The VAMP authors
@@ -210,7 +213,7 @@ static void command(const char *line, char reply[LINE_LEN])
             read_line(respond_channel, reply) < 0) {
             strcpy(reply, "error: respond ended");
         }
-    } else if (!files_command(line, reply)) {
+    } else if (!files_command(line, reply) && !hints_command(line, reply)) {
         strcpy(reply, "error: unknown command");
     }
 }
