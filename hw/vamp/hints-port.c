@@ -253,6 +253,14 @@ static ssize_t hints_have_data(VirtIOSerialPort *port, const uint8_t *buf,
     VampHints *s = VAMP_HINTS(port);
     ssize_t done = 0;
 
+    /*
+     * virtio-serial loads a port that waits and at once calls us from a
+     * bottom half, maybe before the rest of the queue is loaded.
+     */
+    if (!runstate_is_running()) {
+        virtio_serial_throttle_port(port, true);
+        return 0;
+    }
     while (s->open && done < len && admit(s)) {
         enum vamp_hint_got got;
         const char *error = NULL;
@@ -302,8 +310,13 @@ static void hints_set_guest_connected(VirtIOSerialPort *port, int connected)
 
 static void vm_state_changed(void *opaque, bool running, RunState state)
 {
+    VampHints *s = opaque;
+
     if (running) {
-        flush(opaque);
+        if (!timer_pending(s->resume_timer)) {
+            virtio_serial_throttle_port(VIRTIO_SERIAL_PORT(s), false);
+        }
+        flush(s);
     }
 }
 
