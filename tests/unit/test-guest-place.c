@@ -1,0 +1,274 @@
+/*
+ * Unit tests: vdiguest finds slow tasks (guest/scan.h), and moves threads into
+ * groups of this machine's cgroup v1 (guest/groups.h), where it has one
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "guest/groups.h"
+#include "guest/procfs.h"
+#include "guest/scan.h"
+
+#define LOOK_MS     200
+#define TRIES       150     /* on a machine where others want all CPUs */
+#define CPUSET      "/sys/fs/cgroup/cpuset"
+
+static uint64_t now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+static void burn(void)
+{
+    for (;;) {
+        __asm__ volatile("");
+    }
+}
+
+static gpointer burn_thread(gpointer opaque)
+{
+    burn();
+    return NULL;
+}
+
+/* Short work in one child after the other, as make has it. */
+static void burn_in_children(void)
+{
+    for (;;) {
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            uint64_t until = now() + 50000000;
+
+            while (now() < until) {
+                __asm__ volatile("");
+            }
+            _exit(0);
+        }
+        waitpid(pid, NULL, 0);
+    }
+}
+
+enum { BURN, BURN_THREAD, BURN_CHILDREN, SLEEP };
+
+static pid_t start(int how)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (how == BURN) {
+            burn();
+        } else if (how == BURN_CHILDREN) {
+            burn_in_children();
+        } else if (how == BURN_THREAD) {
+            g_thread_new("worker", burn_thread, NULL);
+        }
+        for (;;) {
+            pause();
+        }
+    }
+    g_assert_cmpint(pid, >, 0);
+    return pid;
+}
+
+static void end(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+/* The slow task that belongs to @pid; looks until there is one. */
+static bool find(Scan *s, pid_t pid, SlowTask *task)
+{
+    unsigned try, i;
+    bool found = false;
+
+    for (try = 0; try < TRIES && !found; try++) {
+        uint64_t t;
+        GArray *slow;
+
+        g_usleep(LOOK_MS * 1000);
+        t = now();
+        /* The machine's CPU time is not known here: as if all was used. */
+        scan_look(s, t, LOOK_MS * 64 * 1000000ull);
+        slow = scan_slow(s, t, NULL);
+        for (i = 0; i < slow->len && !found; i++) {
+            *task = g_array_index(slow, SlowTask, i);
+            found = task->pid == pid;
+        }
+        g_array_unref(slow);
+    }
+    return found;
+}
+
+static void test_thread(void)
+{
+    pid_t hog = start(BURN), idle = start(SLEEP);
+    Scan *s = scan_new(10);
+    GHashTable *exempt = g_hash_table_new(NULL, NULL);
+    GArray *slow;
+    SlowTask task;
+    unsigned i;
+
+    g_assert_true(find(s, hog, &task));
+    g_assert_cmpint(task.kind, ==, SLOW_THREAD);
+    g_assert_cmpint(task.id, ==, hog);
+    g_assert_cmpuint(task.permille, >, 100);
+    g_assert_true(scan_still_slow(s, now(), &task));
+    g_assert_false(scan_is_kernel(s, hog));
+    g_assert_true(scan_is_kernel(s, 2));
+
+    /* Neither an idle process, nor this one, nor one that plays sound */
+    g_hash_table_add(exempt, GINT_TO_POINTER(hog));
+    slow = scan_slow(s, now(), exempt);
+    for (i = 0; i < slow->len; i++) {
+        const SlowTask *t = &g_array_index(slow, SlowTask, i);
+
+        g_assert_cmpint(t->pid, !=, idle);
+        g_assert_cmpint(t->pid, !=, hog);
+        g_assert_cmpint(t->pid, !=, getpid());
+    }
+    g_array_set_size(slow, 0);
+    g_array_append_val(slow, task);
+    g_assert_true(scan_belongs(s, slow, hog, hog));
+    g_assert_false(scan_belongs(s, slow, idle, idle));
+    g_array_unref(slow);
+    g_hash_table_unref(exempt);
+
+    end(hog);
+    for (i = 0; i < TRIES && scan_still_slow(s, now(), &task); i++) {
+        g_usleep(LOOK_MS * 1000);
+        scan_look(s, now(), 0);
+    }
+    g_assert_cmpuint(i, <, TRIES);
+    end(idle);
+    scan_free(s);
+}
+
+/* A busy worker does not take its process along. */
+static void test_worker(void)
+{
+    pid_t pid = start(BURN_THREAD);
+    Scan *s = scan_new(10);
+    GArray *slow = g_array_new(false, false, sizeof(SlowTask));
+    SlowTask task;
+
+    g_assert_true(find(s, pid, &task));
+    g_assert_cmpint(task.kind, ==, SLOW_THREAD);
+    g_assert_cmpint(task.id, !=, pid);
+    g_array_append_val(slow, task);
+    g_assert_false(scan_belongs(s, slow, pid, pid));
+    g_assert_true(scan_belongs(s, slow, pid, task.id));
+    g_array_unref(slow);
+    end(pid);
+    scan_free(s);
+}
+
+/* Nobody lives long, but somebody waits for them all. */
+static void test_children(void)
+{
+    pid_t pid = start(BURN_CHILDREN);
+    Scan *s = scan_new(20);
+    SlowTask task;
+
+    g_assert_true(find(s, pid, &task));
+    g_assert_cmpint(task.kind, ==, SLOW_JOB);
+    end(pid);
+    scan_free(s);
+}
+
+static bool has(const Groups *g, const char *name, pid_t pid)
+{
+    GHashTable *tids = groups_threads(g, name);
+    bool found = g_hash_table_contains(tids, GINT_TO_POINTER(pid));
+
+    g_hash_table_unref(tids);
+    return found;
+}
+
+static void put(const char *dir, const char *file, const char *text)
+{
+    g_autofree char *name = g_build_filename(dir, file, NULL);
+
+    g_assert_cmpint(procfs_write(name, text), ==, 0);
+}
+
+static void test_v1(void)
+{
+    g_autofree char *root = g_strdup_printf(CPUSET "/vdiguest-test-%d",
+                                            (int)getpid());
+    g_autofree char *fast_dir = g_build_filename(root, GROUPS_FAST, NULL);
+    g_autofree char *all = NULL, *mems = NULL;
+    CpuSet cpus, fast, slow, mask;
+    Groups *g;
+    pid_t pid;
+
+    if (procfs_read(CPUSET "/cpuset.cpus", &all) < 0 ||
+        procfs_read(CPUSET "/cpuset.mems", &mems) < 0 ||
+        mkdir(root, 0755) < 0) {
+        g_test_skip("no writable cpuset of cgroup v1 in " CPUSET);
+        return;
+    }
+    put(root, "cpuset.cpus", g_strchomp(all));
+    put(root, "cpuset.mems", g_strchomp(mems));
+    g_assert_true(cpus_parse(&cpus, all));
+    if (cpus_count(&cpus) < 2) {
+        g_rmdir(root);
+        g_test_skip("one CPU");
+        return;
+    }
+    cpus_split(&cpus, 1, &fast, &slow);
+    pid = start(SLEEP);
+    g = groups_at(root, 1);
+    g_assert_cmpint(groups_move(g, NULL, pid), ==, 0);
+    g_assert_true(has(g, NULL, pid));
+    g_assert_false(groups_must_enable(g));
+    g_assert_cmpint(groups_make(g, &fast, &slow), ==, 0);
+    g_assert_cmpint(groups_move(g, GROUPS_SLOW, pid), ==, 0);
+    g_assert_true(has(g, GROUPS_SLOW, pid));
+    g_assert_cmpint(cpus_get_affinity(pid, &mask), ==, 0);
+    g_assert_true(cpus_equal(&mask, &slow));
+    /* Other sets while somebody is in them */
+    g_assert_cmpint(groups_make(g, &slow, &fast), ==, 0);
+    g_assert_cmpint(cpus_get_affinity(pid, &mask), ==, 0);
+    g_assert_true(cpus_equal(&mask, &fast));
+    groups_free(g);
+
+    /* As after a crash: only the folder is known. */
+    g = groups_again(root, false);
+    g_assert_cmpuint(g->version, ==, 1);
+    g_assert_cmpint(groups_remove(g), ==, 0);
+    g_assert_false(g_file_test(fast_dir, G_FILE_TEST_EXISTS));
+    g_assert_true(has(g, NULL, pid));
+    g_assert_cmpint(cpus_get_affinity(pid, &mask), ==, 0);
+    g_assert_true(cpus_equal(&mask, &cpus));
+    groups_free(g);
+    end(pid);
+    g_assert_cmpint(g_rmdir(root), ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/guest/scan/thread", test_thread);
+    g_test_add_func("/guest/scan/worker", test_worker);
+    g_test_add_func("/guest/scan/children", test_children);
+    g_test_add_func("/guest/groups/v1", test_v1);
+    return g_test_run();
+}
