@@ -31,7 +31,7 @@ help:
 	@echo 'make run             build, boot two guests, show the response time with and without VAMP'
 	@echo 'make check           run all tests that this machine can run (CHECK="core style": only these groups)'
 	@echo 'make bench           measure all policies on a simulated host (SCENARIOS="3vms-2cpus" POLICIES=... SEEDS=1)'
-	@echo 'make build           only build: build/bin/qemu-system-x86_64 (slim: what run and check need)'
+	@echo 'make build           only build: build/bin/qemu-system-x86_64 (slim: what run and check need), vdiguest'
 	@echo 'make kmod            build kvm.ko, kvm-amd.ko, kvm-intel.ko (KERNEL_VERSION=6.12...: for this kernel): build/kmod'
 	@echo 'make kmod-deb        a DKMS package of them: build/vamp-dkms_VERSION_all.deb'
 	@echo 'make full            build QEMU with all default features and devices; make install DESTDIR=... PREFIX=...'
@@ -44,6 +44,7 @@ setup:
 
 # Sources, patches, links and objects: each step looks for itself whether there is anything to do.
 build: setup
+	@scripts/guest-build
 	@scripts/qemu-source
 	@scripts/qemu-build slim
 
@@ -58,6 +59,7 @@ run:
 check:
 	@echo '[vamp] make check: packages, QEMU twice (plain, ASan+UBSan), then the tests'
 	@scripts/setup build run check bench kmod
+	@scripts/guest-build
 	@scripts/qemu-source
 	@scripts/qemu-build slim tests
 	@scripts/qemu-build asan

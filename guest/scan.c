@@ -50,6 +50,7 @@ struct Scan {
     GHashTable *processes;      /* pid -> Process */
     GHashTable *jobs;           /* id -> Job */
     pid_t youngest;
+    uint64_t list;              /* how often the processes were listed */
     uint64_t look;              /* number of this look, from 1 */
     uint64_t t0, t1;            /* what it covers */
     uint64_t accounted_ns;
@@ -157,6 +158,7 @@ static void list_processes(Scan *s)
         return;
     }
     s->youngest = youngest;
+    s->list++;
     if (procfs_each_number("/proc", listed, s) == 0) {
         g_hash_table_foreach_remove(s->processes, gone, s);
     }
@@ -456,4 +458,9 @@ bool scan_is_kernel(Scan *s, pid_t pid)
 unsigned scan_processes(const Scan *s)
 {
     return g_hash_table_size(s->processes);
+}
+
+uint64_t scan_list(const Scan *s)
+{
+    return s->list;
 }

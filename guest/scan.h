@@ -84,7 +84,10 @@ bool scan_belongs(Scan *s, const GArray *slow, pid_t pid, pid_t tid);
  */
 bool scan_is_kernel(Scan *s, pid_t pid);
 
-/* Processes known, and how many /proc files the last look has read. */
+/* Processes known. */
 unsigned scan_processes(const Scan *s);
+
+/* A number that is another one after a task was born. */
+uint64_t scan_list(const Scan *s);
 
 #endif /* GUEST_SCAN_H */

@@ -1,0 +1,57 @@
+/*
+ * vdiguest: the daemon, for those who look into it
+ *
+ * Private to daemon.c and status.c.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GUEST_DAEMON_INT_H
+#define GUEST_DAEMON_INT_H
+
+#include "core/policy.h"
+#include "guest/control.h"
+#include "guest/daemon.h"
+#include "guest/host.h"
+#include "guest/input.h"
+#include "guest/place.h"
+#include "guest/sound.h"
+
+struct Daemon {
+    const Options *options;
+    CpuSet online;
+    CpuSet cpus;                /* those that can be split */
+    Scan *scan;
+    struct vamp_policy *policy; /* when a phase begins, and at what load */
+    uint64_t looked_ns;         /* last look; 0: none */
+    uint64_t *ticks;            /* of each vCPU, busy, at the last look */
+    uint64_t tick_ns;
+    GArray *slow;               /* SlowTask of this phase */
+    Place place;
+    uint64_t placed_list;       /* scan_list() when it was filled last */
+    State *state;
+    StateFile *file;
+    unsigned nr_irqs;
+    const char *reason;         /* constant: why it is split, or not */
+
+    Input *input;
+    Sound *sound;               /* only NULL while it begins */
+    Host *host;                 /* NULL: not wanted */
+    Control *control;
+    guint tick_source, phase_source;
+    bool phase_by_host;
+
+    uint64_t begun_ns;
+    uint64_t triggers, phases, isolations;
+    uint64_t latency_ns;        /* of the last isolation */
+};
+
+/* CLOCK_MONOTONIC in ns. */
+uint64_t daemon_now(void);
+
+/* What --status says (status.c). */
+char *daemon_status(void *opaque);
+
+#endif /* GUEST_DAEMON_INT_H */

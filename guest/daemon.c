@@ -1,0 +1,523 @@
+/*
+ * vdiguest: the daemon itself
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "core/policy.h"
+#include "guest/daemon-int.h"
+#include "guest/irq.h"
+#include "guest/log.h"
+#include "guest/procfs.h"
+
+#define NS_PER_MS   1000000ull
+#define NS_PER_S    1000000000ull
+
+uint64_t daemon_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
+/* --- who is slow ---------------------------------------------------------- */
+
+/* Brings all loads up to @now. */
+static void look(Daemon *d, uint64_t now)
+{
+    g_autofree char *text = NULL;
+    uint64_t busy_ns = 0;
+    unsigned cpu;
+
+    if (d->looked_ns && now <= d->looked_ns) {
+        return;
+    }
+    if (procfs_read("/proc/stat", &text) == 0) {
+        for (cpu = 0; cpu < d->policy->max_vcpus; cpu++) {
+            uint64_t ticks;
+
+            if (!cpus_has(&d->cpus, cpu)) {
+                continue;
+            }
+            ticks = procfs_parse_busy(text, cpu);
+            if (d->looked_ns && ticks > d->ticks[cpu]) {
+                uint64_t ns = (ticks - d->ticks[cpu]) * d->tick_ns;
+
+                busy_ns += ns;
+                /*
+                 * Run delay is each task's own here (scan.h); if anybody
+                 * waits, the vCPUs are busy enough for the policy.
+                 */
+                vamp_policy_vcpu_load(d->policy, cpu, d->looked_ns, now, ns, 0);
+            }
+            d->ticks[cpu] = ticks;
+        }
+    }
+    scan_look(d->scan, now, busy_ns);
+    d->looked_ns = now;
+}
+
+/* What the companion module shows of the host's tasks. */
+static void add_module_tasks(GArray *slow)
+{
+    GArray *ids = g_array_new(false, false, sizeof(pid_t));
+    GArray *loads = g_array_new(false, false, sizeof(uint32_t));
+    g_autofree char *text = NULL;
+    unsigned i;
+
+    if (procfs_read("/proc/kvm_slow_task", &text) == 0) {
+        procfs_parse_slow_tasks(text, ids, loads, SCAN_SLOW_MAX);
+    }
+    for (i = 0; i < ids->len && slow->len < SCAN_SLOW_MAX; i++) {
+        SlowTask t = {
+            .kind = SLOW_PROCESS,
+            .id = g_array_index(ids, pid_t, i),
+            .pid = g_array_index(ids, pid_t, i),
+            .permille = g_array_index(loads, uint32_t, i),
+            .cpu = -1,
+        };
+        ProcStat st;
+
+        /* The host may lie: the kernel, init and we are no such tasks. */
+        if (t.id > 1 && t.id != getpid() && procfs_stat(t.id, &st) &&
+            !st.kernel) {
+            g_strlcpy(t.name, st.name, sizeof(t.name));
+            g_array_append_val(slow, t);
+        }
+    }
+    g_array_unref(ids);
+    g_array_unref(loads);
+}
+
+static GArray *find_slow(Daemon *d, uint64_t now)
+{
+    GHashTable *players = sound_players(d->sound);
+    GArray *slow = scan_slow(d->scan, now, players);
+
+    if (d->options->host) {
+        add_module_tasks(slow);
+    }
+    g_hash_table_unref(players);
+    return slow;
+}
+
+/* --- isolation ------------------------------------------------------------ */
+
+static void tell_split(Daemon *d)
+{
+    static const CpuSet none;
+
+    if (d->host) {
+        host_split(d->host, d->place.split ? &d->place.fast : &d->cpus,
+                   d->place.split ? &d->place.slow : &none);
+    }
+}
+
+static void release(Daemon *d)
+{
+    if (d->place.split) {
+        log_info(LOG_PHASE, "the isolation ends: %s", d->reason);
+        irq_restore(d->state);
+        place_restore(&d->place);
+        d->nr_irqs = 0;
+        tell_split(d);
+    }
+}
+
+static unsigned fast_wanted(Daemon *d, uint64_t now)
+{
+    struct plan_input in = {
+        .mode = d->options->mode,
+        .fast = d->options->fast ?: MAX(cpus_count(&d->cpus) / 2, 1),
+        .online = cpus_count(&d->cpus),
+        .now_fast = d->place.split ? cpus_count(&d->place.fast) : 0,
+        .slow_tasks = d->slow->len,
+        .sound = sound_plays(d->sound),
+    };
+    unsigned i;
+
+    for (i = 0; i < d->slow->len; i++) {
+        in.slow_permille += g_array_index(d->slow, SlowTask, i).permille;
+    }
+    for (i = 0; d->place.split && i < d->policy->max_vcpus; i++) {
+        if (cpus_has(&d->place.fast, i)) {
+            in.fast_permille += vamp_policy_vcpu_run(d->policy, i, now);
+        }
+    }
+    return plan_fast(&in, &d->reason);
+}
+
+/* Makes true what the slow tasks ask for. */
+static void apply(Daemon *d, uint64_t now)
+{
+    unsigned n = fast_wanted(d, now);
+    bool began = n && !d->place.split;
+    CpuSet fast, slow;
+
+    if (!n) {
+        release(d);
+        return;
+    }
+    cpus_split(&d->cpus, n, &fast, &slow);
+    if (!place_split(&d->place, &fast, &slow, d->slow)) {
+        d->reason = "the state file cannot be written";
+        return;
+    }
+    d->placed_list = scan_list(d->scan);
+    if (!d->options->no_irqs) {
+        d->nr_irqs = irq_pin(d->options->irqs, &fast, d->state, d->file);
+    }
+    if (began) {
+        g_autofree char *f = cpus_format(&fast), *s = cpus_format(&slow);
+
+        d->isolations++;
+        d->latency_ns = daemon_now() - now;
+        log_info(LOG_PHASE, "isolation: %u slow threads on vCPUs %s, %u fast "
+                 "ones on %s, %u left alone (%" PRIu64 " us)", d->place.nr_slow,
+                 s, d->place.nr_fast, f, d->place.nr_left,
+                 d->latency_ns / 1000);
+    }
+    tell_split(d);
+}
+
+static void set_slow(Daemon *d, GArray *slow)
+{
+    unsigned i;
+
+    g_array_unref(d->slow);
+    d->slow = slow;
+    for (i = 0; i < slow->len; i++) {
+        const SlowTask *t = &g_array_index(slow, SlowTask, i);
+        static const char *const kind[] = { "thread", "process", "job" };
+
+        log_info(LOG_TASK, "slow: %s %d (%s), %u.%u %% of a vCPU",
+                 kind[t->kind], (int)t->id, t->name, t->permille / 10,
+                 t->permille % 10);
+    }
+}
+
+static void phase_over(Daemon *d, const char *why)
+{
+    uint64_t now = daemon_now();
+
+    if (d->phase_source) {
+        g_source_remove(d->phase_source);
+        d->phase_source = 0;
+    }
+    d->phase_by_host = false;
+    vamp_policy_reset(d->policy, now);
+    set_slow(d, g_array_new(false, false, sizeof(SlowTask)));
+    apply(d, now);
+    d->reason = why;
+}
+
+static gboolean phase_timer(gpointer opaque)
+{
+    Daemon *d = opaque;
+
+    d->phase_source = 0;
+    phase_over(d, "the phase is over");
+    return G_SOURCE_REMOVE;
+}
+
+/* A user is served from now on. @length_ms 0: while there are slow tasks. */
+static void phase_begin(Daemon *d, uint64_t now, unsigned length_ms)
+{
+    look(d, now);
+    vamp_policy_begin(d->policy, now, VAMP_CAUSE_INPUT, NULL);
+    d->phases++;
+    if (d->policy->reason == VAMP_REASON_LOW_LOAD) {
+        set_slow(d, g_array_new(false, false, sizeof(SlowTask)));
+    } else {
+        set_slow(d, find_slow(d, now));
+    }
+    apply(d, now);
+    if (d->phase_source) {
+        g_source_remove(d->phase_source);
+        d->phase_source = 0;
+    }
+    if (length_ms) {
+        d->phase_source = g_timeout_add(length_ms, phase_timer, d);
+    }
+    sound_look(d->sound);
+}
+
+/* --- sensors -------------------------------------------------------------- */
+
+static void input_came(void *opaque)
+{
+    Daemon *d = opaque;
+    uint64_t now = daemon_now();
+
+    d->triggers++;
+    if (vamp_policy_input(d->policy, now)) {
+        d->phase_by_host = false;
+        phase_begin(d, now, d->options->phase_ms);
+    }
+}
+
+static void host_began(unsigned length_ms, bool mixed, void *opaque)
+{
+    Daemon *d = opaque;
+
+    /* A second more than the host says, as the protocol has it. */
+    d->phase_by_host = true;
+    phase_begin(d, daemon_now(), length_ms + 1000);
+}
+
+static void host_ended(void *opaque)
+{
+    Daemon *d = opaque;
+
+    /* Our own user is not the host's to send away. */
+    if (d->phase_by_host) {
+        phase_over(d, "the host's phase is over");
+    }
+}
+
+static void sound_came(void *opaque)
+{
+    Daemon *d = opaque;
+
+    if (d->host) {
+        host_sound(d->host, sound_plays(d->sound));
+    }
+    if (d->slow->len || d->place.split) {
+        apply(d, daemon_now());
+    }
+}
+
+/* Sets d->cpus; true if they are others than before. */
+static bool cpus_changed(Daemon *d)
+{
+    CpuSet online, before = d->cpus;
+    unsigned cpu;
+
+    if (cpus_online(&online) < 0 || cpus_equal(&online, &d->online)) {
+        return false;
+    }
+    d->online = online;
+    /* What is new, or has gone, is in nobody's set: begin again. */
+    if (d->place.split) {
+        d->reason = "the vCPUs have changed";
+        release(d);
+    }
+    if (place_cpus(&d->cpus) < 0) {
+        d->cpus = before;
+    }
+    for (cpu = 0; cpu < d->policy->max_vcpus; cpu++) {
+        if (cpus_has(&d->cpus, cpu) && !d->policy->vcpu[cpu].present) {
+            vamp_policy_vcpu_add(d->policy, cpu);
+            d->ticks[cpu] = 0;
+        } else if (!cpus_has(&d->cpus, cpu)) {
+            vamp_policy_vcpu_del(d->policy, cpu);
+        }
+    }
+    return true;
+}
+
+static void cpus_came(void *opaque)
+{
+    Daemon *d = opaque;
+
+    if (cpus_changed(d)) {
+        g_autofree char *text = cpus_format(&d->cpus);
+
+        log_info(LOG_PHASE, "vCPUs that can be split: %s", text);
+        apply(d, daemon_now());
+        tell_split(d);
+    }
+}
+
+static bool drop_done(Daemon *d, uint64_t now)
+{
+    bool dropped = false;
+    unsigned i;
+
+    for (i = 0; i < d->slow->len; ) {
+        SlowTask *t = &g_array_index(d->slow, SlowTask, i);
+
+        /* What the host has said, holds until the phase ends. */
+        if (t->kind != SLOW_PROCESS && !scan_still_slow(d->scan, now, t)) {
+            g_array_remove_index(d->slow, i);
+            dropped = true;
+        } else {
+            i++;
+        }
+    }
+    return dropped;
+}
+
+/* Has something changed since the threads have got their places? */
+static bool stale(Daemon *d, uint64_t now)
+{
+    unsigned n = fast_wanted(d, now);
+
+    /* Also tasks that began beside those that have a place. */
+    return n != (d->place.split ? cpus_count(&d->place.fast) : 0) ||
+           (n && d->placed_list != scan_list(d->scan));
+}
+
+static gboolean tick(gpointer opaque)
+{
+    Daemon *d = opaque;
+    uint64_t now = daemon_now();
+    bool dropped;
+
+    cpus_came(d);
+    look(d, now);
+    if (d->host) {
+        GArray *slow = find_slow(d, now);
+
+        host_tasks(d->host, slow);
+        host_tick(d->host, now);
+        g_array_unref(slow);
+    }
+    dropped = drop_done(d, now);
+    if (dropped && !d->slow->len) {
+        phase_over(d, "no slow task is left");
+    } else if ((d->place.split || d->options->mode == PLAN_STATIC) &&
+               (dropped || stale(d, now))) {
+        apply(d, now);
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+/* --- life ----------------------------------------------------------------- */
+
+static bool begin_policy(Daemon *d)
+{
+    struct vamp_config cfg;
+    long possible = sysconf(_SC_NPROCESSORS_CONF);
+    uint32_t max = CLAMP(possible, 1, CPUS_MAX);
+
+    vamp_config_default(&cfg);
+    cfg.bg_percent = d->options->bg_percent;
+    if (d->options->phase_ms) {
+        cfg.max_phase_ms = d->options->phase_ms;
+    }
+    d->policy = g_malloc0(vamp_policy_size(max));
+    d->ticks = g_new0(uint64_t, max);
+    d->tick_ns = NS_PER_S / sysconf(_SC_CLK_TCK);
+    vamp_policy_init(d->policy, max, &cfg, daemon_now());
+    return vamp_config_error(&cfg) == NULL;
+}
+
+static void undo_found(Daemon *d, State *found)
+{
+    if (!state_is_empty(found)) {
+        log_info(LOG_QUIET, "a vdiguest before was killed: what it changed is "
+                 "put back");
+        state_free(d->state);
+        d->state = found;
+        d->place.state = found;
+        irq_restore(found);
+        place_restore(&d->place);
+    } else {
+        state_free(found);
+    }
+}
+
+static bool begin_means(Daemon *d, GError **err)
+{
+    g_autofree char *reason = NULL;
+    State *found;
+
+    d->file = state_open(d->options->state_file, &found, err);
+    if (!d->file) {
+        return false;
+    }
+    d->place.file = d->file;
+    d->place.scan = d->scan;
+    d->place.state = d->state;
+    undo_found(d, found);
+    if (!state_save(d->file, d->state)) {
+        g_set_error(err, G_FILE_ERROR, G_FILE_ERROR_FAILED,
+                    "%s cannot be written", d->options->state_file);
+        return false;
+    }
+    if (d->options->cpusets) {
+        d->place.groups = groups_find(&reason);
+        if (!d->place.groups) {
+            log_info(LOG_START, "affinities only: %s", reason);
+        }
+    }
+    return true;
+}
+
+Daemon *daemon_begin(const Options *options, GError **err)
+{
+    static const HostEvents events = { .begin = host_began, .end = host_ended };
+    Daemon *d = g_new0(Daemon, 1);
+
+    d->options = options;
+    d->begun_ns = daemon_now();
+    d->reason = "no event so far";
+    d->slow = g_array_new(false, false, sizeof(SlowTask));
+    d->state = state_new();
+    d->scan = scan_new(options->bg_percent);
+    begin_policy(d);
+    if (!begin_means(d, err)) {
+        daemon_end(d);
+        return NULL;
+    }
+    d->sound = sound_begin(options->sound, options->sound_fifo, sound_came, d,
+                           err);
+    if (!d->sound) {
+        daemon_end(d);
+        return NULL;
+    }
+    cpus_changed(d);
+    d->input = input_begin(options->devices, input_came, cpus_came, d, err);
+    d->control = d->input ? control_begin(options->socket, daemon_status, d,
+                                          err) : NULL;
+    if (!d->control) {
+        daemon_end(d);
+        return NULL;
+    }
+    if (options->host) {
+        d->host = host_begin(&events, d);
+        host_sound(d->host, sound_plays(d->sound));
+        tell_split(d);
+    }
+    if (cpus_count(&d->cpus) < 2) {
+        log_warn("one vCPU: nothing is isolated until there are two");
+    }
+    d->tick_source = g_timeout_add(options->period_ms, tick, d);
+    tick(d);
+    return d;
+}
+
+void daemon_end(Daemon *d)
+{
+    if (d->tick_source) {
+        g_source_remove(d->tick_source);
+    }
+    if (d->phase_source) {
+        g_source_remove(d->phase_source);
+    }
+    control_end(d->control);
+    input_end(d->input);
+    d->reason = "vdiguest ends";
+    release(d);
+    host_end(d->host);
+    sound_end(d->sound);
+    groups_free(d->place.groups);
+    if (d->file) {
+        state_close(d->file, d->state);
+    }
+    state_free(d->state);
+    scan_free(d->scan);
+    g_array_unref(d->slow);
+    g_free(d->policy);
+    g_free(d->ticks);
+    g_free(d);
+}

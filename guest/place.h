@@ -1,0 +1,63 @@
+/*
+ * vdiguest: puts every thread on the fast or the slow vCPUs, and back
+ *
+ * A thread in the root group of cpuset moves into one of two groups
+ * (groups.h). Any other, such as all of a systemd system with cgroup v2, gets
+ * an affinity: it loses neither its unit nor its session, and what is to be
+ * undone is known from the affinity itself. Children have what their parents
+ * have, with either.
+ *
+ * Left alone: the kernel's threads, this process, real-time and deadline
+ * threads (somebody has said how urgent they are), and what may not run on
+ * every vCPU where init may: an affinity of its own, or a unit that is bound to
+ * some CPUs.
+ *
+ * Main thread only.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GUEST_PLACE_H
+#define GUEST_PLACE_H
+
+#include "guest/groups.h"
+#include "guest/scan.h"
+#include "guest/state.h"
+
+typedef struct Place {
+    Scan *scan;
+    StateFile *file;
+    State *state;               /* shared with irq.h */
+    Groups *groups;             /* NULL: affinities only */
+    bool split;
+    CpuSet all, fast, slow;     /* while split */
+    /* Of the last sweep */
+    unsigned nr_fast, nr_slow, nr_left;
+
+    /* private */
+    const GArray *slow_tasks;
+    CpuSet online;
+    GHashTable *in_root, *in_fast, *in_slow;
+    unsigned nr_back, nr_doubtful;
+} Place;
+
+/*
+ * The vCPUs that may be split: where init may run, online. Only valid while
+ * nothing is split. 0 or -errno.
+ */
+int place_cpus(CpuSet *cpus);
+
+/*
+ * Puts what belongs to @slow_tasks on @slow, the rest on @fast. Again with
+ * other sets or tasks: changes what differs. False, with nothing changed, if
+ * the state file cannot be written.
+ */
+bool place_split(Place *p, const CpuSet *fast, const CpuSet *slow,
+                 const GArray *slow_tasks);
+
+/* Puts everything back, and forgets it in the state. */
+void place_restore(Place *p);
+
+#endif /* GUEST_PLACE_H */
