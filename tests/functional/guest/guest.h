@@ -55,6 +55,9 @@ int files_command(const char *line, char reply[LINE_LEN]);
 /* Obeys "hints ..."; false: @line is something else. See hints.c. */
 int hints_command(const char *line, char reply[LINE_LEN]);
 
+/* Obeys what program.c says; false: @line is none of it. */
+int program_command(const char *line, char reply[LINE_LEN]);
+
 /* The roles. @channel: a socket to init, one line each way. */
 int respond_main(int channel);
 int hog_main(void);

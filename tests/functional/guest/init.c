@@ -5,7 +5,7 @@
  * command, one line a reply ("ok ..." or "error: ..."):
  *
  *   ping                       ok
- *   hogs N                     N hogs run (0..64)
+ *   hogs N                     N hogs run (0..64); says the last one's process
  *   calibrate                  see respond.c
  *   work MIN_MS MAX_MS SEED    see respond.c
  *   uptime                     ok NANOSECONDS
@@ -14,6 +14,7 @@
  *   hints open|close|hogs      see hints.c
  *   hints say LINE             see hints.c
  *   hints hear                 see hints.c
+ *   run, start, signal ...     see program.c
  *   poweroff
  *
  * Copyright (c) 2026 The VAMP authors
@@ -195,6 +196,9 @@ static void command(const char *line, char reply[LINE_LEN])
     } else if (sscanf(line, "hogs %u", &n) == 1 && n <= MAX_HOGS) {
         set_hogs(n);
         strcpy(reply, "ok");
+        if (n) {
+            sprintf(reply, "ok %d", hogs[n - 1]);
+        }
     } else if (!strcmp(line, "uptime")) {
         snprintf(reply, LINE_LEN, "ok %" PRIu64, now_ns());
     } else if (!strcmp(line, "poweroff")) {
@@ -213,7 +217,8 @@ static void command(const char *line, char reply[LINE_LEN])
             read_line(respond_channel, reply) < 0) {
             strcpy(reply, "error: respond ended");
         }
-    } else if (!files_command(line, reply) && !hints_command(line, reply)) {
+    } else if (!files_command(line, reply) && !hints_command(line, reply) &&
+               !program_command(line, reply)) {
         strcpy(reply, "error: unknown command");
     }
 }
