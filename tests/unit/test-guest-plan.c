@@ -129,12 +129,11 @@ static void test_triggers(void)
 /* Words of a command line after the program's name, which is parted by ' '. */
 static bool parse(const char *line, Options *o, GError **err)
 {
-    g_autofree char *all = g_strconcat("vdiguest ", line, NULL);
+    g_autofree char *all = g_strconcat("vdiguest", *line ? " " : "", line,
+                                       NULL);
     g_auto(GStrv) argv = g_strsplit(all, " ", -1);
-    unsigned n = g_strv_length(argv) - (*line == 0);
 
-    argv[n] = NULL;
-    return options_parse(o, n, argv, 4, err);
+    return options_parse(o, g_strv_length(argv), argv, 4, err);
 }
 
 static void test_options(void)
