@@ -20,7 +20,7 @@ TOP = Path(__file__).resolve().parent.parent.parent
 MANUAL = 'docs/system/vamp.rst'
 CPUMAP_MANUAL = 'docs/system/vamp-cpumap.rst'
 INTERRUPTS_MANUAL = 'docs/system/vamp-interrupts.rst'
-GUEST_MANUAL = 'docs/system/vamp-guest.rst'
+GUEST_MANUAL = 'docs/system/vamp-hints.rst'
 MANUALS = (MANUAL, CPUMAP_MANUAL, INTERRUPTS_MANUAL, GUEST_MANUAL)
 MAN_PAGE = 'docs/system/vamp-object.rst.inc'
 DEVEL = 'docs/devel/vamp.rst'
@@ -269,6 +269,20 @@ def check_reasons(both):
             miss(f'{MANUAL}: reason "{piece}" of {name} is missing')
 
 
+def check_vdiguest():
+    """The man page has the daemon's options, and no others."""
+    page = read('docs/tools/vdiguest.rst')
+    real = set(re.findall(r'^    \{ "([\w-]+)", \w+_argument',
+                          read('guest/options.c'), flags=re.M))
+    told = set(re.findall(r'--([a-z][\w-]+)', page))
+    if not real:
+        miss('guest/options.c: no options found')
+    for name in sorted(real - told):
+        miss(f'docs/tools/vdiguest.rst: option --{name} is missing')
+    for name in sorted(told - real):
+        miss(f'docs/tools/vdiguest.rst: option --{name} does not exist')
+
+
 def check_specification():
     """Every test that the specification names exists."""
     tests = ' '.join(p.read_text(encoding='utf-8')
@@ -298,6 +312,7 @@ def main():
     check_names(manual, both)
     check_reasons(both)
     check_files()
+    check_vdiguest()
     check_specification()
     for text in misses:
         print(text)
