@@ -155,14 +155,15 @@ static unsigned fast_wanted(Daemon *d, uint64_t now)
     return plan_fast(&in, &d->reason);
 }
 
-/* Makes true what the slow tasks ask for. */
-static void apply(Daemon *d, uint64_t now)
+/* Makes true what the slow tasks ask for. @why: there are none; or NULL. */
+static void apply(Daemon *d, uint64_t now, const char *why)
 {
     unsigned n = fast_wanted(d, now);
     bool began = n && !d->place.split;
     CpuSet fast, slow;
 
     if (!n) {
+        d->reason = why ?: d->reason;
         release(d);
         return;
     }
@@ -215,8 +216,7 @@ static void phase_over(Daemon *d, const char *why)
     d->phase_by_host = false;
     vamp_policy_reset(d->policy, now);
     set_slow(d, g_array_new(false, false, sizeof(SlowTask)));
-    apply(d, now);
-    d->reason = why;
+    apply(d, now, why);
 }
 
 static gboolean phase_timer(gpointer opaque)
@@ -234,12 +234,12 @@ static void phase_begin(Daemon *d, uint64_t now, unsigned length_ms)
     look(d, now);
     vamp_policy_begin(d->policy, now, VAMP_CAUSE_INPUT, NULL);
     d->phases++;
-    if (d->policy->reason == VAMP_REASON_LOW_LOAD) {
-        set_slow(d, g_array_new(false, false, sizeof(SlowTask)));
-    } else {
-        set_slow(d, find_slow(d, now));
-    }
-    apply(d, now);
+    /*
+     * Whatever the policy says of the vCPUs' load: that is counted in ticks,
+     * of which a vCPU misses some while its host does not run it.
+     */
+    set_slow(d, find_slow(d, now));
+    apply(d, now, NULL);
     if (d->phase_source) {
         g_source_remove(d->phase_source);
         d->phase_source = 0;
@@ -258,8 +258,8 @@ static void input_came(void *opaque)
     uint64_t now = daemon_now();
 
     d->triggers++;
+    d->phase_by_host = false;
     if (vamp_policy_input(d->policy, now)) {
-        d->phase_by_host = false;
         phase_begin(d, now, d->options->phase_ms);
     }
 }
@@ -267,10 +267,14 @@ static void input_came(void *opaque)
 static void host_began(unsigned length_ms, bool mixed, void *opaque)
 {
     Daemon *d = opaque;
+    uint64_t now = daemon_now();
 
-    /* A second more than the host says, as the protocol has it. */
-    d->phase_by_host = true;
-    phase_begin(d, daemon_now(), length_ms + 1000);
+    /* The same key has come here and there: it has been served. */
+    if (vamp_policy_input(d->policy, now)) {
+        /* A second more than the host says, as the protocol has it. */
+        d->phase_by_host = true;
+        phase_begin(d, now, length_ms + 1000);
+    }
 }
 
 static void host_ended(void *opaque)
@@ -291,7 +295,7 @@ static void sound_came(void *opaque)
         host_sound(d->host, sound_plays(d->sound));
     }
     if (d->slow->len || d->place.split) {
-        apply(d, daemon_now());
+        apply(d, daemon_now(), NULL);
     }
 }
 
@@ -332,7 +336,7 @@ static void cpus_came(void *opaque)
         g_autofree char *text = cpus_format(&d->cpus);
 
         log_info(LOG_PHASE, "vCPUs that can be split: %s", text);
-        apply(d, daemon_now());
+        apply(d, daemon_now(), NULL);
         tell_split(d);
     }
 }
@@ -386,7 +390,7 @@ static gboolean tick(gpointer opaque)
         phase_over(d, "no slow task is left");
     } else if ((d->place.split || d->options->mode == PLAN_STATIC) &&
                (dropped || stale(d, now))) {
-        apply(d, now);
+        apply(d, now, NULL);
     }
     return G_SOURCE_CONTINUE;
 }

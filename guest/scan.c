@@ -56,7 +56,6 @@ struct Scan {
     uint64_t list;              /* how often the processes were listed */
     uint64_t look;              /* number of this look, from 1 */
     uint64_t t0, t1;            /* what it covers */
-    uint64_t accounted_ns;
 };
 
 static void process_free(gpointer opaque)
@@ -204,6 +203,7 @@ typedef struct ThreadsLook {
     Scan *scan;
     Process *process;
     bool all_new;               /* a thread not known began since the last */
+    uint64_t cpu_ns;            /* of all its threads since the last look */
     uint64_t rest_ns;           /* of threads that are not slow themselves */
 } ThreadsLook;
 
@@ -213,9 +213,9 @@ static void look_thread(pid_t tid, void *opaque)
     Scan *s = l->scan;
     Process *p = l->process;
     Thread *t = g_hash_table_lookup(p->threads, GINT_TO_POINTER(tid));
-    bool known = t && t->look == s->look - 1;
+    bool known = true;
     char name[64], text[96];
-    uint64_t run, wait, ns;
+    uint64_t run, wait, ns = 0;
 
     g_snprintf(name, sizeof(name), "/proc/%d/task/%d/schedstat", (int)p->pid,
                (int)tid);
@@ -228,9 +228,14 @@ static void look_thread(pid_t tid, void *opaque)
         g_hash_table_insert(p->threads, GINT_TO_POINTER(tid), t);
         known = l->all_new;
     }
-    /* A number that was given anew has less than before. */
-    ns = known && run >= t->run && wait >= t->wait ?
-         run - t->run + (wait - t->wait) : 0;
+    /*
+     * The last value may be older than the last look, if the process did
+     * next to nothing then: no more than what it did since counts. A number
+     * that was given anew has less than before.
+     */
+    if (known && run >= t->run && wait >= t->wait) {
+        ns = MIN(run - t->run, l->cpu_ns) + MIN(wait - t->wait, s->t1 - s->t0);
+    }
     t->run = run;
     t->wait = wait;
     t->look = s->look;
@@ -245,13 +250,14 @@ static gboolean thread_gone(gpointer key, gpointer value, gpointer opaque)
     return ((Thread *)value)->look != *(uint64_t *)opaque;
 }
 
-static void look_into(Scan *s, Process *p)
+static void look_into(Scan *s, Process *p, uint64_t cpu_ns)
 {
     char dir[48];
     ThreadsLook l = {
         .scan = s,
         .process = p,
         .all_new = p->fresh || (p->threads && p->look == s->look - 1),
+        .cpu_ns = cpu_ns,
     };
 
     if (!p->threads) {
@@ -267,11 +273,12 @@ static void look_into(Scan *s, Process *p)
 }
 
 /*
- * CPU time that no living process accounts for is of some that ended: who
- * waited for them knows. Reading that of all processes is dear: only when it
- * is enough to make somebody slow, and of those that were seen with a child.
+ * Children that ended count for who waited for them: a compile job is slow,
+ * though no compiler lives long. That is dear to read: only while all
+ * processes together do enough to make somebody slow, and only of those that
+ * were seen with a child.
  */
-static void look_at_children(Scan *s)
+static void look_at_children(Scan *s, uint64_t busy_ns)
 {
     GHashTableIter iter;
     gpointer value;
@@ -280,15 +287,17 @@ static void look_at_children(Scan *s)
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         Process *p = value;
         ProcStat st;
-        bool known = p->children_look == s->look - 1;
+        uint64_t ns;
 
         if (!p->parent || p->kernel || p->pid == s->self ||
             !procfs_stat(p->pid, &st)) {
             continue;
         }
-        if (known && st.children_ticks > p->children_ticks) {
-            charge_job(s, p, (st.children_ticks - p->children_ticks) *
-                             s->tick_ns);
+        ns = st.children_ticks > p->children_ticks ?
+             (st.children_ticks - p->children_ticks) * s->tick_ns : 0;
+        /* More than all have done since: a child that was seen for long. */
+        if (p->children_look == s->look - 1 && ns && ns <= busy_ns) {
+            charge_job(s, p, ns);
         }
         p->children_ticks = st.children_ticks;
         p->children_look = s->look;
@@ -316,7 +325,6 @@ void scan_look(Scan *s, uint64_t now, uint64_t busy_ns)
     s->look++;
     s->t0 = s->t1;
     s->t1 = now;
-    s->accounted_ns = 0;
     span = s->look > 1 ? now - s->t0 : 0;
     active = span * SCAN_ACTIVE_PERCENT / 100;
     list_processes(s);
@@ -336,15 +344,13 @@ void scan_look(Scan *s, uint64_t now, uint64_t busy_ns)
         }
         delta = cpu > p->cpu_ns ? cpu - p->cpu_ns : 0;
         p->cpu_ns = cpu;
-        s->accounted_ns += delta;
         if (span && delta > active) {
-            look_into(s, p);
+            look_into(s, p, delta);
         }
         p->fresh = false;
     }
-    if (span && busy_ns > s->accounted_ns &&
-        busy_ns - s->accounted_ns > span * s->threshold / 1000) {
-        look_at_children(s);
+    if (span && busy_ns > span * s->threshold / 1000) {
+        look_at_children(s, busy_ns);
     }
     g_hash_table_foreach_remove(s->jobs, job_idle, s);
 }
