@@ -11,7 +11,9 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 
@@ -21,7 +23,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE)))
 # pylint: disable=wrong-import-position
 import tap
 from vamp_guest import GuestError, Lines, QmpError
-from vdi_guest import CGROUP, PATIENCE_S, VdiGuest, missing
+from vdi_guest import CGROUP, PATIENCE_S, VDIGUEST, VdiGuest, missing
 
 SCOPE = CGROUP + '/user.slice/app.scope'
 FAST = CGROUP + '/vdiguest.fast'
@@ -261,6 +263,17 @@ class Tests:
         g.end()
         self.clean()
 
+    def not_root(self):
+        """On this machine, where it ends before it does anything."""
+        user = 65534 if os.geteuid() == 0 else None
+        program = shutil.copy(VDIGUEST, os.path.join(self.rundir, 'vdiguest'))
+        os.chmod(self.rundir, 0o755)
+        done = subprocess.run([program], check=False, text=True, user=user,
+                              stderr=subprocess.PIPE, timeout=PATIENCE_S)
+        tap.check(done.returncode == 1 and
+                  'root would be needed' in done.stderr,
+                  f'{done.returncode}: {done.stderr}')
+
     def daemon(self):
         """--daemon returns when all is ready."""
         g = self.guest
@@ -342,6 +355,7 @@ class Tests:
                 ('CPUs go offline and come', self.cpu_offline),
                 ('a keyboard comes and goes', self.hotplug),
                 ('bad words', self.bad_words),
+                ('not root', self.not_root),
                 ('--daemon', self.daemon),
                 ('the hints channel', self.host),
             )]
