@@ -31,12 +31,13 @@ typedef struct Process {
     bool kernel, terminal;
     bool fresh;                 /* began since the last look */
     bool parent;                /* had a child when that was listed */
+    bool bereft;                /* one has ended since the last look */
+    pid_t ppid;
     uint64_t found;             /* number of the look that listed it last */
     uint64_t cpu_ns;
     uint64_t look;              /* of the threads */
     GHashTable *threads;        /* tid -> Thread; NULL: never looked into */
     uint64_t children_ticks;
-    uint64_t children_look;
 } Process;
 
 /* What is left of a process, or of a terminal's process group. */
@@ -56,6 +57,7 @@ struct Scan {
     uint64_t list;              /* how often the processes were listed */
     uint64_t look;              /* number of this look, from 1 */
     uint64_t t0, t1;            /* what it covers */
+    uint64_t accounted_ns;      /* what living processes did in it */
 };
 
 static void process_free(gpointer opaque)
@@ -113,6 +115,8 @@ static Process *process_add(Scan *s, pid_t pid)
     p->kernel = st.kernel;
     p->terminal = st.tty != 0;
     p->found = s->look;
+    p->ppid = st.ppid;
+    p->children_ticks = st.children_ticks;
     g_hash_table_replace(s->processes, GINT_TO_POINTER(pid), p);
     parent = g_hash_table_lookup(s->processes, GINT_TO_POINTER(st.ppid));
     if (parent) {
@@ -274,33 +278,35 @@ static void look_into(Scan *s, Process *p, uint64_t cpu_ns)
 
 /*
  * Children that ended count for who waited for them: a compile job is slow,
- * though no compiler lives long. That is dear to read: only while all
- * processes together do enough to make somebody slow, and only of those that
- * were seen with a child.
+ * though no compiler lives long. That is dear to read: only of those whose
+ * child was seen and has gone; and of all that ever had one if more was done
+ * than living processes account for, by children that nobody has seen.
  */
 static void look_at_children(Scan *s, uint64_t busy_ns)
 {
+    uint64_t enough = (s->t1 - s->t0) * s->threshold / 1000;
+    bool unseen = busy_ns > s->accounted_ns + enough;
     GHashTableIter iter;
     gpointer value;
 
     g_hash_table_iter_init(&iter, s->processes);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+    while (busy_ns > enough && g_hash_table_iter_next(&iter, NULL, &value)) {
         Process *p = value;
         ProcStat st;
         uint64_t ns;
 
-        if (!p->parent || p->kernel || p->pid == s->self ||
-            !procfs_stat(p->pid, &st)) {
+        if (!(unseen ? p->parent : p->bereft) || p->kernel ||
+            p->pid == s->self || !procfs_stat(p->pid, &st)) {
             continue;
         }
+        p->bereft = false;
         ns = st.children_ticks > p->children_ticks ?
              (st.children_ticks - p->children_ticks) * s->tick_ns : 0;
-        /* More than all have done since: a child that was seen for long. */
-        if (p->children_look == s->look - 1 && ns && ns <= busy_ns) {
-            charge_job(s, p, ns);
+        /* One that lived long was counted while it did. */
+        if (ns) {
+            charge_job(s, p, MIN(ns, busy_ns));
         }
         p->children_ticks = st.children_ticks;
-        p->children_look = s->look;
     }
 }
 
@@ -325,6 +331,7 @@ void scan_look(Scan *s, uint64_t now, uint64_t busy_ns)
     s->look++;
     s->t0 = s->t1;
     s->t1 = now;
+    s->accounted_ns = 0;
     span = s->look > 1 ? now - s->t0 : 0;
     active = span * SCAN_ACTIVE_PERCENT / 100;
     list_processes(s);
@@ -339,17 +346,24 @@ void scan_look(Scan *s, uint64_t now, uint64_t busy_ns)
         }
         cpu = cpu_time(p);
         if (!cpu && p->cpu_ns) {
+            Process *parent = g_hash_table_lookup(s->processes,
+                                                  GINT_TO_POINTER(p->ppid));
+
+            if (parent) {
+                parent->bereft = true;
+            }
             g_hash_table_iter_remove(&iter);
             continue;
         }
         delta = cpu > p->cpu_ns ? cpu - p->cpu_ns : 0;
         p->cpu_ns = cpu;
+        s->accounted_ns += delta;
         if (span && delta > active) {
             look_into(s, p, delta);
         }
         p->fresh = false;
     }
-    if (span && busy_ns > span * s->threshold / 1000) {
+    if (span) {
         look_at_children(s, busy_ns);
     }
     g_hash_table_foreach_remove(s->jobs, job_idle, s);
