@@ -189,7 +189,8 @@ static pid_t job_id(const Process *p)
     return group > 0 ? group : p->pid;
 }
 
-static void charge_job(Scan *s, const Process *p, uint64_t ns)
+/* From @t0 until now. */
+static void charge_job(Scan *s, const Process *p, uint64_t t0, uint64_t ns)
 {
     pid_t id = job_id(p);
     Job *j = g_hash_table_lookup(s->jobs, GINT_TO_POINTER(id));
@@ -200,7 +201,7 @@ static void charge_job(Scan *s, const Process *p, uint64_t ns)
     }
     j->pid = p->pid;
     j->look = s->look;
-    vamp_ring_add(&j->load, PERIOD_NS, s->t0, s->t1, ns);
+    vamp_ring_add(&j->load, PERIOD_NS, t0, s->t1, ns);
 }
 
 typedef struct ThreadsLook {
@@ -272,7 +273,7 @@ static void look_into(Scan *s, Process *p, uint64_t cpu_ns)
     g_hash_table_foreach_remove(p->threads, thread_gone, &s->look);
     p->look = s->look;
     if (l.rest_ns) {
-        charge_job(s, p, l.rest_ns);
+        charge_job(s, p, s->t0, l.rest_ns);
     }
 }
 
@@ -302,9 +303,9 @@ static void look_at_children(Scan *s, uint64_t busy_ns)
         p->bereft = false;
         ns = st.children_ticks > p->children_ticks ?
              (st.children_ticks - p->children_ticks) * s->tick_ns : 0;
-        /* One that lived long was counted while it did. */
+        /* It comes at once, when the child has ended: it was used before. */
         if (ns) {
-            charge_job(s, p, MIN(ns, busy_ns));
+            charge_job(s, p, ns < s->t1 ? MIN(s->t0, s->t1 - ns) : 0, ns);
         }
         p->children_ticks = st.children_ticks;
     }
