@@ -42,8 +42,9 @@ from tap import diagnose
 from vamp_guest import BUILD, GuestError, Lines, Qmp, Vm, find_qemu
 
 MODULES = os.path.join(BUILD, 'kernel', 'modules')
-# `make kmod`: KVM's modules with ours
+# Ours, of `make kmod`, and where a Host has them beside the stock ones
 KMOD = os.path.join(BUILD, 'kmod')
+KMOD_HOST = 'kmod'
 BUSYBOX = '/bin/busybox'
 # What the guest's QEMU loads; the folders are where it looks in both worlds.
 FIRMWARE = ['bios-256k.bin', 'kvmvapic.bin', 'linuxboot_dma.bin',
@@ -101,6 +102,27 @@ def missing(modules=()):
     return None
 
 
+def kmod_missing():
+    """Why the companion modules cannot be tried here, or None."""
+    for name in ('kvm', 'kvm-amd'):
+        if not os.path.exists(os.path.join(KMOD, f'{name}.ko')):
+            return f'{KMOD}/{name}.ko is missing: make kmod'
+    with open(os.path.join(KMOD, 'stamp'), encoding='ascii') as f:
+        theirs = f.read().strip()
+    with open(os.path.join(BUILD, 'kernel', 'stamp'), encoding='utf-8') as f:
+        kernel = f.read().strip()
+    # A kernel that was given says no version: then loading them decides.
+    if kernel.startswith('package ') and not kernel.endswith('-' + theirs):
+        return f'{KMOD} is for {theirs}, the kernel is of {kernel}'
+    return None
+
+
+def kmod_files():
+    """{place in the host: file} of the companion modules."""
+    return {f'{KMOD_HOST}/{name}.ko': os.path.join(KMOD, f'{name}.ko')
+            for name in ('kvm', 'kvm-amd')}
+
+
 def program(path):
     """{place in the host: file} of a program and its shared libraries."""
     found = {path.lstrip('/'): path}
@@ -134,7 +156,7 @@ class Host(Vm):
     @modules   of its kernel, loaded at boot in this order; kvm-amd is one of them
     @files     {place without leading slash: file of this machine}, beside QEMU
                and what the guests boot
-    @guests    how many Guests may be made of it
+    @guests    how many Guests may be made of it; 0: it has no QEMU
     @kmod      KVM's modules are those of `make kmod`, not the stock ones
     The other arguments as for Vm.
     """
@@ -182,7 +204,8 @@ class Host(Vm):
                  Guest.KERNEL.lstrip('/'): self.kernel,
                  Guest.INITRD.lstrip('/'): os.path.join(BUILD, 'guest',
                                                         'initramfs.gz')}
-        files.update(qemu_files(self.rundir))
+        if self.free:
+            files.update(qemu_files(self.rundir))
         files.update(self.files)
         args = [os.path.join(TOP, 'scripts', 'mkinitramfs'), '-u',
                 '-i', os.path.join(HERE, 'host-init'), '-o', self.initrd]
@@ -245,6 +268,15 @@ class Host(Vm):
             raise GuestError(f'{self.name}: "{command}" ended with {status}:\n'
                              f'{output}')
         return output
+
+
+    def swap_kvm(self, ours):
+        """Loads the companion modules in place of the kernel's own, or these
+        again. No guest may run."""
+        self.sh('rmmod kvm_amd && rmmod kvm')
+        kvm, amd = (f'/{KMOD_HOST}/kvm.ko', f'/{KMOD_HOST}/kvm-amd.ko') \
+            if ours else ('/modules/kvm.ko', '/modules/kvm_amd.ko')
+        self.sh(f'insmod {kvm} && insmod {amd}')
 
 
 class Guest(Vm):

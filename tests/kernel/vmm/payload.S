@@ -1,0 +1,118 @@
+/*
+ * The guest: freestanding 64-bit code, copied to CODE_AT
+ *
+ * %rdi is the vCPU's block and stays so. It knows its own switches and times,
+ * so that nobody has to believe the module.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "payload.h"
+
+    .section .rodata
+    .code64
+    .globl payload_start, payload_nmi, payload_end
+
+payload_start:
+    movq    B_ROUNDS(%rdi), %r8
+    movl    B_OP(%rdi), %eax
+    cmpl    $OP_SWITCH, %eax
+    je      switch
+    cmpl    $OP_CPUID, %eax
+    je      identify
+    cmpl    $OP_HALT, %eax
+    je      halt
+done:
+    outb    %al, $PORT_DONE
+    jmp     payload_start
+
+/* --- OP_SWITCH ----------------------------------------------------------- */
+
+switch:
+    xorl    %ecx, %ecx
+step:
+    call    load
+    call    stay
+    cmpl    $0, B_STOP(%rdi)
+    jne     done
+    incl    %ecx
+    cmpl    B_STEPS(%rdi), %ecx
+    jb      step
+    incq    B_DONE(%rdi)
+    decq    %r8
+    jnz     switch
+    jmp     done
+
+/* Goes to the task of step %rcx. */
+load:
+    movq    B_CR3(%rdi,%rcx,8), %rbx
+    incl    B_SEQ(%rdi)
+    movq    %rbx, %cr3
+    movq    %rcx, B_NOW(%rdi)
+    incl    B_SEQ(%rdi)
+    incq    B_LOADS(%rdi)
+    movq    B_LAST(%rdi), %rax
+    xorq    %rbx, %rax
+    andq    B_MASK(%rdi), %rax
+    jz      1f
+    incq    B_SWITCHES(%rdi)
+1:  movq    %rbx, B_LAST(%rdi)
+    ret
+
+/* Spends the time of step %rcx, unless it is to stop. */
+stay:
+    call    cycles
+    movq    %rax, %r9
+2:  cmpq    $0, B_STAY(%rdi,%rcx,8)
+    je      3f
+    call    cycles
+    subq    %r9, %rax
+    cmpl    $0, B_STOP(%rdi)
+    jne     3f
+    cmpq    B_STAY(%rdi,%rcx,8), %rax
+    jb      2b
+3:  call    cycles
+    subq    %r9, %rax
+    addq    %rax, B_TSC(%rdi,%rcx,8)
+    ret
+
+cycles:
+    rdtsc
+    shlq    $32, %rdx
+    orq     %rdx, %rax
+    ret
+
+/* --- OP_CPUID ------------------------------------------------------------ */
+
+identify:
+    xorl    %eax, %eax
+    xorl    %ecx, %ecx
+    cpuid
+    incq    B_DONE(%rdi)
+    decq    %r8
+    jnz     identify
+    jmp     done
+
+/* --- OP_HALT ------------------------------------------------------------- */
+
+halt:
+    xorl    %ecx, %ecx
+    call    load
+4:  hlt
+    incq    B_DONE(%rdi)
+    call    stay
+    cmpl    $0, B_STOP(%rdi)
+    jne     done
+    decq    %r8
+    jnz     4b
+    jmp     done
+
+payload_nmi:
+    incq    B_NMIS(%rdi)
+    iretq
+
+payload_end:
+
+    .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,100 @@
+/*
+ * What the program and its guest agree about: where things are, and the block
+ * by which a vCPU is told what to do and tells what it has done
+ *
+ * Read by the assembler, too.
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef PAYLOAD_H
+#define PAYLOAD_H
+
+/* Guest-physical addresses; all of it is mapped one to one, by each task */
+#define GDT_AT          0x1000
+#define IDT_AT          0x2000
+#define CODE_AT         0x10000
+#define BLOCKS_AT       0x20000     /* + vCPU * BLOCK_SIZE */
+#define BLOCK_SIZE      0x1000
+#define STACKS_AT       0x40000     /* + vCPU * 0x1000: the top */
+#define PDPT_AT         0x60000
+#define PD_AT           0x61000
+#define PML4S_AT        0x100000    /* + task * 0x1000 */
+#define MEM_SIZE        0x400000
+
+#define MAX_CPUS        8
+#define MAX_STEPS       16
+
+#define PORT_DONE       0x10
+
+/* Goes through the steps, in turn: loads their CR3, stays for their time. */
+#define OP_SWITCH       1
+/* Executes CPUID, which always exits. */
+#define OP_CPUID        2
+/* Loads the first step's CR3; then halts until an NMI, stays for its time. */
+#define OP_HALT         3
+
+#define B_OP            0x00
+#define B_STEPS         0x04
+#define B_STOP          0x08
+#define B_SEQ           0x0c
+#define B_ROUNDS        0x10
+#define B_MASK          0x18
+#define B_LAST          0x20
+#define B_SWITCHES      0x28
+#define B_LOADS         0x30
+#define B_DONE          0x38
+#define B_NMIS          0x40
+#define B_NOW           0x48
+#define B_CR3           0x80
+#define B_STAY          0x100
+#define B_TSC           0x180
+
+#ifndef __ASSEMBLER__
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct block {
+    volatile uint32_t op;       /* OP_* */
+    volatile uint32_t steps;    /* 1..MAX_STEPS */
+    volatile uint32_t stop;     /* not 0: ends after this step */
+    volatile uint32_t seq;      /* odd while a CR3 is being loaded */
+    volatile uint64_t rounds;
+    uint64_t mask;              /* bits of CR3 that make a task */
+    uint64_t last;              /* the CR3 loaded last */
+    volatile uint64_t switches; /* its own count: of tasks, ... */
+    volatile uint64_t loads;    /* ... of loads ... */
+    volatile uint64_t done;     /* ... and of rounds */
+    volatile uint64_t nmis;
+    volatile uint64_t now;      /* number of the step that runs */
+    uint64_t pad[6];
+    uint64_t cr3[MAX_STEPS];
+    uint64_t stay[MAX_STEPS];   /* in cycles of the TSC */
+    volatile uint64_t tsc[MAX_STEPS];   /* its own account of them */
+};
+
+#define SAME(member, offset) \
+    _Static_assert(offsetof(struct block, member) == (offset), #member)
+SAME(op, B_OP);
+SAME(steps, B_STEPS);
+SAME(stop, B_STOP);
+SAME(seq, B_SEQ);
+SAME(rounds, B_ROUNDS);
+SAME(mask, B_MASK);
+SAME(last, B_LAST);
+SAME(switches, B_SWITCHES);
+SAME(loads, B_LOADS);
+SAME(done, B_DONE);
+SAME(nmis, B_NMIS);
+SAME(now, B_NOW);
+SAME(cr3, B_CR3);
+SAME(stay, B_STAY);
+SAME(tsc, B_TSC);
+
+extern const uint8_t payload_start[], payload_nmi[], payload_end[];
+
+#endif /* __ASSEMBLER__ */
+#endif /* PAYLOAD_H */

@@ -1,0 +1,452 @@
+/*
+ * A little virtual machine, and threads for its vCPUs
+ *
+ * Copyright (c) 2026 The VAMP authors
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include "vm.h"
+
+#define CR0_PE          (1u << 0)
+#define CR0_NE          (1u << 5)
+#define CR0_PG          (1u << 31)
+#define CR4_PAE         (1u << 5)
+#define EFER_LME        (1u << 8)
+#define EFER_LMA        (1u << 10)
+#define PTE_RW          3           /* present, writable */
+#define PTE_LARGE       0x80
+#define SELECTOR_CODE   8
+#define SELECTOR_DATA   16
+#define CPUID_1_ECX_PCID    (1u << 17)
+
+#define APIC_SPIV       0xf0
+#define MSI_ADDRESS     0xfee00000u
+#define MSI_NMI         0x400
+#define MSI_INIT        0x4500      /* asserted */
+
+/* What a payload may take; a busy machine runs it a hundred times slower. */
+#define WAIT_S          60
+
+void die(const char *format, ...)
+{
+    va_list args;
+
+    printf("# cannot go on: ");
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf("\n");
+    fflush(stdout);
+    _exit(1);
+}
+
+uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+void sleep_ms(unsigned int ms)
+{
+    usleep(ms * 1000);
+}
+
+int nice_of(int tid)
+{
+    char path[64], text[1024], *p;
+    int fd, n, i;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+    fd = open(path, O_RDONLY);
+    n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (n <= 0) {
+        die("%s: %s", path, strerror(errno));
+    }
+    close(fd);
+    text[n] = 0;
+    /* The second field may hold spaces and brackets. */
+    p = strrchr(text, ')');
+    for (i = 2; p && i < 19; i++) {
+        p = strchr(p + 1, ' ');
+    }
+    if (!p) {
+        die("%s cannot be understood: %s", path, text);
+    }
+    return atoi(p);
+}
+
+/* --- the machine --------------------------------------------------------- */
+
+int kvm_open(void)
+{
+    int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+    if (fd < 0) {
+        die("/dev/kvm: %s", strerror(errno));
+    }
+    return fd;
+}
+
+static void put64(struct vm *vm, uint64_t at, uint64_t value)
+{
+    memcpy(vm->mem + at, &value, sizeof(value));
+}
+
+uint64_t task(unsigned int n)
+{
+    return PML4S_AT + n * 0x1000ull;
+}
+
+static void fill(struct vm *vm)
+{
+    uint64_t handler = CODE_AT + (payload_nmi - payload_start);
+    uint64_t at;
+
+    memcpy(vm->mem + CODE_AT, payload_start, payload_end - payload_start);
+    /* The end of an NMI loads these selectors anew. */
+    put64(vm, GDT_AT + SELECTOR_CODE, 0x00209b0000000000);
+    put64(vm, GDT_AT + SELECTOR_DATA, 0x0000930000000000);
+    put64(vm, IDT_AT + 2 * 16, (handler & 0xffff) | (SELECTOR_CODE << 16) |
+          0x8e0000000000 | (handler >> 16) << 48);
+    for (at = PML4S_AT; at < MEM_SIZE; at += 0x1000) {
+        put64(vm, at, PDPT_AT | PTE_RW);
+    }
+    put64(vm, PDPT_AT, PD_AT | PTE_RW);
+    for (at = 0; at < MEM_SIZE; at += 0x200000) {
+        put64(vm, PD_AT + at / 0x200000 * 8, at | PTE_RW | PTE_LARGE);
+    }
+}
+
+struct vm *vm_new(int nr)
+{
+    struct vm *vm = calloc(1, sizeof(*vm));
+    struct kvm_userspace_memory_region region = {
+        .memory_size = MEM_SIZE,
+    };
+    int kvm = kvm_open();
+
+    vm->fd = ioctl(kvm, KVM_CREATE_VM, 0);
+    if (vm->fd < 0) {
+        die("KVM_CREATE_VM: %s", strerror(errno));
+    }
+    close(kvm);
+    vm->mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    region.userspace_addr = (uintptr_t)vm->mem;
+    fill(vm);
+    if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region) < 0 ||
+        ioctl(vm->fd, KVM_SET_TSS_ADDR, 0xfffbd000) < 0 ||
+        ioctl(vm->fd, KVM_CREATE_IRQCHIP) < 0) {
+        die("the VM's memory and interrupt controllers: %s", strerror(errno));
+    }
+    while (vm->nr < nr) {
+        vm_add(vm);
+    }
+    return vm;
+}
+
+void vm_close(struct vm *vm)
+{
+    int i;
+
+    for (i = 0; i < vm->nr; i++) {
+        struct vcpu *v = &vm->vcpu[i];
+
+        munmap(v->run, getpagesize());
+        close(v->stats_fd);
+        close(v->fd);
+    }
+    close(vm->fd);
+}
+
+static struct kvm_cpuid2 *cpuid(void)
+{
+    struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
+    int kvm = kvm_open();
+
+    c->nent = 256;
+    if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, c) < 0) {
+        die("KVM_GET_SUPPORTED_CPUID: %s", strerror(errno));
+    }
+    close(kvm);
+    return c;
+}
+
+bool has_pcid(void)
+{
+    struct kvm_cpuid2 *c = cpuid();
+    bool found = false;
+    uint32_t i;
+
+    for (i = 0; i < c->nent; i++) {
+        found |= c->entries[i].function == 1 &&
+                 (c->entries[i].ecx & CPUID_1_ECX_PCID);
+    }
+    free(c);
+    return found;
+}
+
+static void msi(struct vm *vm, int id, uint32_t data)
+{
+    struct kvm_msi msi = {
+        .address_lo = MSI_ADDRESS | id << 12,
+        .data = data,
+    };
+
+    /* 0: no vCPU took it. */
+    if (ioctl(vm->fd, KVM_SIGNAL_MSI, &msi) <= 0) {
+        die("KVM_SIGNAL_MSI %#x to vCPU %d: %s", data, id, strerror(errno));
+    }
+}
+
+void vm_nmi(struct vm *vm, int id)
+{
+    msi(vm, id, MSI_NMI);
+}
+
+/* --- vCPUs --------------------------------------------------------------- */
+
+static void segment(struct kvm_segment *s, int selector, int type, int l)
+{
+    memset(s, 0, sizeof(*s));
+    s->selector = selector;
+    s->limit = 0xffffffff;
+    s->type = type;
+    s->present = s->s = s->g = 1;
+    s->l = l;
+    s->db = !l;
+}
+
+void vcpu_reset(struct vcpu *v)
+{
+    struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
+    struct kvm_regs regs = {
+        .rip = CODE_AT,
+        .rsp = STACKS_AT + (v->id + 1) * 0x1000,
+        .rdi = BLOCKS_AT + v->id * BLOCK_SIZE,
+        .rflags = 2,
+    };
+    struct kvm_sregs s;
+
+    if (ioctl(v->fd, KVM_GET_SREGS, &s) < 0) {
+        die("KVM_GET_SREGS: %s", strerror(errno));
+    }
+    segment(&s.cs, SELECTOR_CODE, 0xb, 1);
+    segment(&s.ds, SELECTOR_DATA, 3, 0);
+    s.es = s.fs = s.gs = s.ss = s.ds;
+    s.gdt.base = GDT_AT;
+    s.gdt.limit = 23;
+    s.idt.base = IDT_AT;
+    s.idt.limit = 256 * 16 - 1;
+    s.cr0 = CR0_PE | CR0_NE | CR0_PG;
+    s.cr3 = task(0);
+    s.cr4 = CR4_PAE;
+    s.efer = EFER_LME | EFER_LMA;
+    if (ioctl(v->fd, KVM_SET_SREGS, &s) < 0 ||
+        ioctl(v->fd, KVM_SET_REGS, &regs) < 0 ||
+        ioctl(v->fd, KVM_SET_MP_STATE, &runnable) < 0) {
+        die("the registers of vCPU %d: %s", v->id, strerror(errno));
+    }
+    v->block->last = task(0);
+}
+
+void vcpu_set_cr4(struct vcpu *v, uint64_t bits)
+{
+    struct kvm_sregs s;
+
+    if (ioctl(v->fd, KVM_GET_SREGS, &s) < 0) {
+        die("KVM_GET_SREGS: %s", strerror(errno));
+    }
+    s.cr4 |= bits;
+    if (ioctl(v->fd, KVM_SET_SREGS, &s) < 0) {
+        die("CR4 of vCPU %d: %s", v->id, strerror(errno));
+    }
+}
+
+void vcpu_init(struct vcpu *v)
+{
+    struct kvm_mp_state state;
+
+    msi(v->vm, v->id, MSI_INIT);
+    /* Takes what is pending first. */
+    if (ioctl(v->fd, KVM_GET_MP_STATE, &state) < 0 ||
+        state.mp_state != KVM_MP_STATE_INIT_RECEIVED) {
+        die("vCPU %d has not taken the INIT: state %u", v->id, state.mp_state);
+    }
+    vcpu_reset(v);
+}
+
+static void run(struct vcpu *v)
+{
+    for (;;) {
+        if (ioctl(v->fd, KVM_RUN, 0) < 0) {
+            if (errno != EINTR) {
+                die("KVM_RUN of vCPU %d: %s", v->id, strerror(errno));
+            }
+        } else if (v->run->exit_reason == KVM_EXIT_IO &&
+                   v->run->io.port == PORT_DONE) {
+            return;
+        } else {
+            die("vCPU %d: exit %u, %#llx", v->id, v->run->exit_reason,
+                (unsigned long long)v->run->hw.hardware_exit_reason);
+        }
+    }
+}
+
+static void *thread(void *opaque)
+{
+    struct vcpu *v = opaque;
+
+    v->tid = syscall(SYS_gettid);
+    sem_post(&v->done);
+    for (;;) {
+        if (sem_wait(&v->go) == 0) {
+            run(v);
+            sem_post(&v->done);
+        }
+    }
+    return NULL;
+}
+
+/* As a guest does at first; KVM knows no vCPU by its APIC before. */
+static void enable_apic(struct vcpu *v)
+{
+    struct kvm_lapic_state s;
+
+    if (ioctl(v->fd, KVM_GET_LAPIC, &s) < 0) {
+        die("KVM_GET_LAPIC: %s", strerror(errno));
+    }
+    s.regs[APIC_SPIV + 1] |= 1;
+    if (ioctl(v->fd, KVM_SET_LAPIC, &s) < 0) {
+        die("KVM_SET_LAPIC: %s", strerror(errno));
+    }
+}
+
+struct vcpu *vm_add(struct vm *vm)
+{
+    struct vcpu *v = &vm->vcpu[vm->nr];
+    struct kvm_cpuid2 *c = cpuid();
+
+    v->vm = vm;
+    v->id = vm->nr;
+    v->fd = ioctl(vm->fd, KVM_CREATE_VCPU, v->id);
+    v->block = (void *)(vm->mem + BLOCKS_AT + v->id * BLOCK_SIZE);
+    if (v->fd < 0 || ioctl(v->fd, KVM_SET_CPUID2, c) < 0) {
+        die("vCPU %d: %s", v->id, strerror(errno));
+    }
+    free(c);
+    v->stats_fd = ioctl(v->fd, KVM_GET_STATS_FD, NULL);
+    v->run = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED,
+                  v->fd, 0);
+    if (v->run == MAP_FAILED) {
+        die("vCPU %d: mmap: %s", v->id, strerror(errno));
+    }
+    enable_apic(v);
+    vcpu_reset(v);
+    vm->tsc_khz = ioctl(v->fd, KVM_GET_TSC_KHZ);
+    sem_init(&v->go, 0, 0);
+    sem_init(&v->done, 0, 0);
+    if (pthread_create(&v->thread, NULL, thread, v)) {
+        die("no thread for vCPU %d", v->id);
+    }
+    sem_wait(&v->done);
+    vm->nr++;
+    return v;
+}
+
+struct block *vcpu_plan(struct vcpu *v, uint32_t op, uint64_t rounds)
+{
+    struct block *b = v->block;
+    uint64_t last = b->last;
+
+    memset(b, 0, sizeof(*b));
+    b->op = op;
+    b->rounds = rounds;
+    b->mask = 0x000ffffffffff000;
+    b->last = last;
+    return b;
+}
+
+void vcpu_step(struct vcpu *v, uint64_t cr3, uint64_t us)
+{
+    struct block *b = v->block;
+
+    b->cr3[b->steps] = cr3;
+    b->stay[b->steps] = us * v->vm->tsc_khz / 1000;
+    b->steps++;
+}
+
+void vcpu_start(struct vcpu *v)
+{
+    v->started = true;
+    sem_post(&v->go);
+}
+
+void vcpu_wait(struct vcpu *v)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += WAIT_S;
+    while (sem_timedwait(&v->done, &until) < 0) {
+        if (errno == ETIMEDOUT) {
+            die("vCPU %d has not ended its payload in %d s: round %llu, "
+                "%llu NMIs", v->id, WAIT_S, (long long)v->block->done,
+                (long long)v->block->nmis);
+        }
+    }
+    v->started = false;
+}
+
+void vcpu_go(struct vcpu *v)
+{
+    vcpu_start(v);
+    vcpu_wait(v);
+}
+
+void vcpu_stop(struct vcpu *v)
+{
+    v->block->stop = 1;
+    vcpu_wait(v);
+}
+
+uint64_t vcpu_exits(struct vcpu *v)
+{
+    struct kvm_stats_header h;
+    struct kvm_stats_desc *d;
+    uint64_t value = 0;
+    char *text;
+    uint32_t i;
+
+    if (pread(v->stats_fd, &h, sizeof(h), 0) != sizeof(h)) {
+        die("no statistics: %s", strerror(errno));
+    }
+    text = malloc(sizeof(*d) + h.name_size);
+    d = (void *)text;
+    for (i = 0; i < h.num_desc; i++) {
+        size_t size = sizeof(*d) + h.name_size;
+
+        if (pread(v->stats_fd, d, size, h.desc_offset + i * size) ==
+                (ssize_t)size &&
+            strcmp(d->name, "exits") == 0 &&
+            pread(v->stats_fd, &value, 8, h.data_offset + d->offset) == 8) {
+            free(text);
+            return value;
+        }
+    }
+    die("KVM counts no exits");
+}
