@@ -1,13 +1,88 @@
 /*
- * x
+ * What it costs, in cycles of the TSC
+ *
+ * No claims: for a host whose clock counts instructions (-icount), where the
+ * figures are the same in each run.
  *
  * Copyright (c) 2026 The VAMP authors
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <string.h>
+#include <sys/ioctl.h>
 #include "claim.h"
 
+#define EXITS           20000
+#define LOADS           20000
+
+/* ns of the host's clock for one round of what is planned */
+static double cost(struct vcpu *v, uint64_t rounds)
+{
+    uint64_t begin = now_ns();
+
+    vcpu_go(v);
+    return (double)(now_ns() - begin) / rounds;
+}
+
+static double exits(struct vm *vm)
+{
+    vcpu_plan(&vm->vcpu[0], OP_CPUID, EXITS);
+    return cost(&vm->vcpu[0], EXITS);
+}
+
+/* By four tasks, each round */
+static double loads(struct vm *vm)
+{
+    int i;
+
+    vcpu_plan(&vm->vcpu[0], OP_SWITCH, LOADS / 4);
+    for (i = 0; i < 4; i++) {
+        vcpu_step(&vm->vcpu[0], task(i), 0);
+    }
+    return cost(&vm->vcpu[0], LOADS);
+}
+
+/* Rounds of a task that never exits by itself, a host's tick each 4 ms */
+static double busy(struct vm *vm)
+{
+    struct block *b = vcpu_plan(&vm->vcpu[0], OP_SWITCH, 400000);
+
+    vcpu_step(&vm->vcpu[0], task(0), 0);
+    return cost(&vm->vcpu[0], b->rounds);
+}
+
+static void measure(struct vm *vm, const char *what)
+{
+    /* The first run pays for page faults. */
+    exits(vm);
+    note("%s: exit %.1f ns", what, exits(vm));
+    loads(vm);
+    note("%s: load of CR3 %.1f ns", what, loads(vm));
+    note("%s: busy round %.3f ns", what, busy(vm));
+}
+
+static void costs(void)
+{
+    struct vm *vm = vm_new(1);
+
+    measure(vm, "never on");
+    if (ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_VAMP) <= 0) {
+        return;
+    }
+    turn_on(vm, KVM_VAMP_F_WEIGHTS);
+    measure(vm, "normal phase");
+    note("%llu samples", (long long)vcpu_status(vm, 0).samples);
+    plan(vm, task(8), 60000);
+    measure(vm, "in a plan, no weight changes");
+    turn_on(vm, KVM_VAMP_F_WEIGHTS);
+    plan(vm, task(2), 60000);
+    measure(vm, "in a plan, a weight change each second switch");
+    turn_off(vm);
+    measure(vm, "off again");
+}
+
 const struct claim claims_cost[] = {
+    { "cost", "", costs },
     { NULL }
 };

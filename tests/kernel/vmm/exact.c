@@ -12,7 +12,7 @@
 #define ROUNDS          1000
 #define STEPS           4
 /* Enough to tell them from a host's ticks. */
-#define MANY            20000
+#define MANY            8000
 
 #define CR3_PWT         (1ull << 3)
 #define CR3_PCD         (1ull << 4)

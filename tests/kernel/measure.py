@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""
+What the companion modules cost, in a host whose clock counts instructions.
+
+Prints ns of that clock, two an instruction, of the kernel's own modules and of
+ours: the same figures in each run on any machine. Asserts nothing.
+
+    tests/kernel/measure.py
+
+Copyright (c) 2026 The VAMP authors
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import contextlib
+import shutil
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True  # the source folder stays as it is
+# pylint: disable=wrong-import-position
+from nested import Host, kmod_files, kmod_missing, missing
+from test_kvm_vamp import MODULES, VMM, claims
+
+ICOUNT = ['-icount', 'shift=1,sleep=off', '-seed', '1',
+          '-rtc', 'base=2026-01-01,clock=vm']
+
+
+def main():
+    """Boots, and measures both."""
+    reason = missing(MODULES) or kmod_missing()
+    if reason:
+        print(f'cannot measure here: {reason}')
+        return 1
+    claims()
+    tmp = tempfile.mkdtemp(prefix='vamp-measure-', dir='/tmp')
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, tmp, ignore_errors=True)
+        host = Host('host', tmp, modules=MODULES, guests=0, smp=1, memory=1024,
+                    files=dict(kmod_files(), **{'bin/vmm': VMM}),
+                    extra=ICOUNT, append='nokaslr norandmaps')
+        host.accel = 'tcg,thread=single'
+        stack.callback(host.kill)
+        host.start()
+        host.wait_ready()
+        for name, ours in (('stock', False), ('ours', True)):
+            host.swap_kvm(ours)
+            print(f'{name}\n{host.sh("vmm cost", 600)}', flush=True)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
