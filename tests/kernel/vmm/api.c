@@ -38,7 +38,7 @@ static void is_off(struct vm *vm)
     check(s.tracking == KVM_VAMP_T_OFF && s.phase == KVM_VAMP_PHASE_NORMAL &&
           !(s.flags & KVM_VAMP_F_ENABLE) && s.until_ns == UINT64_MAX &&
           !s.nr_tasks && !s.fault[0],
-          "tracking %u, phase %u, flags %#x, fault '%s'", s.tracking, s.phase,
+          "tracking %u, phase %u, flags 0x%x, fault '%s'", s.tracking, s.phase,
           s.flags, s.fault);
     check(try_ioctl(vm, KVM_VAMP_EVENT, &e) == -ENXIO, "an event is taken");
     check(try_ioctl(vm, KVM_VAMP_PLAN, &p) == -ENXIO, "a plan is taken");
@@ -80,8 +80,9 @@ static void bad_config(struct vm *vm)
         uint32_t value;
         int error;
     } bad[] = {
-#define BAD(member, value, error) \
-    { #member " " #value, offsetof(struct kvm_vamp_config, member), value, error }
+#define BAD(member, value, error)                       \
+    { #member " " #value,                               \
+      offsetof(struct kvm_vamp_config, member), value, error }
         BAD(version, 0, EINVAL),
         BAD(version, KVM_VAMP_VERSION + 1, E2BIG),
         BAD(flags, KVM_VAMP_F_ENABLE | (KVM_VAMP_F_ALL + 1), EINVAL),

@@ -41,7 +41,7 @@ static int halts(struct vm *vm, uint32_t boost, struct kvm_vamp_vcpu_status *s)
                    (nice = nice_of(v->tid)) ==
                    (s->flags & KVM_VAMP_V_BOOSTED ? 0 : STEP) &&
                    (nice == 0 || boost != KVM_VAMP_BOOST_ALWAYS),
-                   "halt %d: nice %d, flags %#x", i, nice, s->flags);
+                   "halt %d: nice %d, flags 0x%x", i, nice, s->flags);
         boosted += nice == 0;
         vm_nmi(vm, 0);
     }

@@ -23,8 +23,10 @@ extern const struct claim claims_api[], claims_exact[], claims_load[],
     claims_cost[];
 
 /* Ends the program: the claim is wrong in this way, or cannot be tried. */
-void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
-void skip(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+void fail(const char *format, ...)
+    __attribute__((format(printf, 1, 2), noreturn));
+void skip(const char *format, ...)
+    __attribute__((format(printf, 1, 2), noreturn));
 
 /* A line that explains. */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));

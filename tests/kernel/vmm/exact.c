@@ -44,7 +44,7 @@ static void counted(struct vm *vm, int id, uint64_t before)
     check(b->switches == b->rounds * STEPS ||
           b->switches == b->rounds * STEPS - 1,
           "vCPU %d made %llu switches", id, (long long)b->switches);
-    check(s.task == task(STEPS - 1), "vCPU %d: task %#llx is current", id,
+    check(s.task == task(STEPS - 1), "vCPU %d: task 0x%llx is current", id,
           (long long)s.task);
     check(s.tid == vm->vcpu[id].tid, "vCPU %d: thread %d", id, s.tid);
 }
@@ -192,7 +192,7 @@ static void kpti(void)
     tasks(vm, 0, &t);
     for (i = 0; i < t.nr; i++) {
         if (t.load[i].last_ns > since) {
-            check(!(t.load[i].task & 0x1000), "task %#llx has bit 12",
+            check(!(t.load[i].task & 0x1000), "task 0x%llx has bit 12",
                   (long long)t.load[i].task);
             found++;
         }
@@ -271,10 +271,11 @@ const struct claim claims_exact[] = {
     { "exact-midway", "a plan has running vCPUs tracked, its end untracked",
       midway },
     { "exact-init", "an INIT does not end it", init },
-    { "exact-kpti", "page table isolation is found out: samples, bit 12 is gone",
+    { "exact-kpti", "page table isolation is found out: samples, no bit 12",
       kpti },
     { "exact-no-kpti", "neighbouring tasks are not taken for it", no_kpti },
     { "exact-no-exits", "no load of CR3 exits unless it must", no_exits },
-    { "exact-cpu-bound", "a task that does not switch does not exit", cpu_bound },
+    { "exact-cpu-bound", "a task that does not switch does not exit",
+      cpu_bound },
     { NULL }
 };

@@ -7,6 +7,7 @@
  */
 
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,9 +210,9 @@ static void fuzz(void)
         die("no random number");
     }
     if (given) {
-        seed = strtoull(given, NULL, 0);
+        check(sscanf(given, "%" SCNx64, &seed) == 1, "SEED=%s", given);
     }
-    note("SEED=%#llx", (long long)seed);
+    note("SEED=0x%llx", (long long)seed);
     for (i = 0; i < 2; i++) {
         vcpu_plan(&vm->vcpu[i], OP_SWITCH, UINT32_MAX);
         vcpu_step(&vm->vcpu[i], task(1), 0);

@@ -72,8 +72,10 @@ static int difference(struct vm *vm, uint32_t flags)
     return worst;
 }
 
-/* What the guest does between its stays, and its host meanwhile, is in neither
-   account alone. Within @points of 100, the second time at the latest: statistics. */
+/*
+ * Within @points of 100, the second time at the latest: it is statistics. What
+ * the guest does between its stays is in one account only.
+ */
 static void within(uint32_t flags, int points)
 {
     struct vm *vm = vm_new(1);
@@ -113,7 +115,7 @@ static void halted(void)
     for (i = 0; i < 10; i++) {
         eventually((s = vcpu_status(vm, 0)).halts == (unsigned)i + 1 &&
                    (s.flags & KVM_VAMP_V_HALTED),
-                   "halt %d is not seen: %llu halts, flags %#x", i,
+                   "halt %d is not seen: %llu halts, flags 0x%x", i,
                    (long long)s.halts, s.flags);
         run = s.run_ns;
         before = now_ns();
@@ -127,7 +129,7 @@ static void halted(void)
     vcpu_wait(v);
     check(v->block->nmis == 10, "%llu NMIs", (long long)v->block->nmis);
     tasks(vm, 0, &t);
-    check(t.halt_task == task(5), "it halted in %#llx",
+    check(t.halt_task == task(5), "it halted in 0x%llx",
           (long long)t.halt_task);
 }
 

@@ -96,7 +96,7 @@ static void input(void)
           s.phases_mixed == 1, "phase %u, reason %u, load %u of 1000", s.phase,
           s.reason, s.vm_permille);
     check(s.nr_tasks == 1 && s.task[0].task == task(4) &&
-          s.task[0].permille > 500, "%u tasks, the first %#llx with %u",
+          s.task[0].permille > 500, "%u tasks, the first 0x%llx with %u",
           s.nr_tasks, (long long)s.task[0].task, s.task[0].permille);
     eventually((nice = nice_of(vm->vcpu[0].tid)) == STEP ||
                now_ns() > s.until_ns, "nice %d", nice);
@@ -164,7 +164,7 @@ static void audio_task(void)
     check(!try_ioctl(vm, KVM_VAMP_EVENT, &e), "it is refused");
     s = status(vm);
     check(s.audio_task == task(4) && s.nr_tasks == 0 &&
-          s.phase == KVM_VAMP_PHASE_NON_MIXED, "task %#llx, phase %u",
+          s.phase == KVM_VAMP_PHASE_NON_MIXED, "task 0x%llx, phase %u",
           (long long)s.audio_task, s.phase);
     check(nice_of(v->tid) == 0, "nice %d is left", nice_of(v->tid));
     vcpu_stop(v);

@@ -209,7 +209,7 @@ static void msi(struct vm *vm, int id, uint32_t data)
 
     /* 0: no vCPU took it. */
     if (ioctl(vm->fd, KVM_SIGNAL_MSI, &msi) <= 0) {
-        die("KVM_SIGNAL_MSI %#x to vCPU %d: %s", data, id, strerror(errno));
+        die("KVM_SIGNAL_MSI 0x%x to vCPU %d: %s", data, id, strerror(errno));
     }
 }
 
@@ -301,7 +301,7 @@ static void run(struct vcpu *v)
                    v->run->io.port == PORT_DONE) {
             return;
         } else {
-            die("vCPU %d: exit %u, %#llx", v->id, v->run->exit_reason,
+            die("vCPU %d: exit %u, 0x%llx", v->id, v->run->exit_reason,
                 (unsigned long long)v->run->hw.hardware_exit_reason);
         }
     }

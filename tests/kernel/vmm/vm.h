@@ -88,6 +88,7 @@ int nice_of(int tid);
 uint64_t now_ns(void);
 void sleep_ms(unsigned int ms);
 
-void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+void die(const char *format, ...)
+    __attribute__((format(printf, 1, 2), noreturn));
 
 #endif /* VM_H */
