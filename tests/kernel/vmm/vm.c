@@ -36,6 +36,8 @@
 #define MSI_NMI         0x400
 #define MSI_INIT        0x4500      /* asserted */
 
+#define PAGE            4096
+
 /* What a payload may take; a busy machine runs it a hundred times slower. */
 #define WAIT_S          60
 
@@ -166,7 +168,7 @@ void vm_close(struct vm *vm)
     for (i = 0; i < vm->nr; i++) {
         struct vcpu *v = &vm->vcpu[i];
 
-        munmap(v->run, getpagesize());
+        munmap(v->run, PAGE);
         close(v->stats_fd);
         close(v->fd);
     }
@@ -350,7 +352,7 @@ struct vcpu *vm_add(struct vm *vm)
     }
     free(c);
     v->stats_fd = ioctl(v->fd, KVM_GET_STATS_FD, NULL);
-    v->run = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE, MAP_SHARED,
+    v->run = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
                   v->fd, 0);
     if (v->run == MAP_FAILED) {
         die("vCPU %d: mmap: %s", v->id, strerror(errno));

@@ -31,7 +31,7 @@ struct vcpu {
     struct kvm_run *run;
     struct block *block;
     pthread_t thread;
-    volatile int tid;
+    volatile int tid;           /* volatile: set by the thread itself */
     sem_t go, done;
     bool started;
 };

@@ -55,8 +55,9 @@ static void follows(struct vcpu *v, int base, int background, int looks)
         int nice, step = look(v, &nice);
         int want = step == 1 ? background : base;
 
-        check(nice == want, "nice %d in task %d, not %d (after %d, %d, %d looks)",
-              nice, step, want, seen[0], seen[1], seen[2]);
+        check(nice == want,
+              "nice %d in task %d, not %d (after %d, %d, %d looks)", nice, step,
+              want, seen[0], seen[1], seen[2]);
         seen[step]++;
         check(now_ns() < until, "it does not switch: %d, %d, %d", seen[0],
               seen[1], seen[2]);
