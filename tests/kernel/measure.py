@@ -3,7 +3,7 @@
 What the companion modules cost, in a host whose clock counts instructions.
 
 Prints ns of that clock, two an instruction, of the kernel's own modules and of
-ours: the same figures in each run on any machine. Asserts nothing.
+ours; a run differs from another by a thousandth. Asserts nothing.
 
     tests/kernel/measure.py
 

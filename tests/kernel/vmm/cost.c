@@ -1,8 +1,8 @@
 /*
  * What it costs, in ns of the host's clock
  *
- * No claims: for a host whose clock counts instructions (-icount), where the
- * figures are the same in each run.
+ * No claims: for a host whose clock counts instructions (-icount), where a run
+ * differs from another by a thousandth.
  *
  * Copyright (c) 2026 The VAMP authors
  *
