@@ -101,7 +101,6 @@ static void bad_config(struct vm *vm)
         BAD(period_ms, 33, EINVAL),
         BAD(period_ms, 2048, EINVAL),
         BAD(boost, KVM_VAMP_BOOST_ALWAYS + 1, EINVAL),
-        BAD(wakeup_track, KVM_VAMP_WAKEUP_ALL + 1, EINVAL),
         BAD(reserved[0], 1, EINVAL),
         BAD(reserved[6], 1u << 31, EINVAL),
 #undef BAD

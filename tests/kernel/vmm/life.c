@@ -125,7 +125,7 @@ static int call(struct fuzzer *f)
 {
     static const unsigned long requests[] = {
         KVM_VAMP_SET, KVM_VAMP_EVENT, KVM_VAMP_PLAN, KVM_VAMP_STATUS,
-        KVM_VAMP_VCPU, KVM_VAMP_TASKS, KVM_VAMP_SOUND,
+        KVM_VAMP_VCPU, KVM_VAMP_TASKS,
     };
     union {
         struct kvm_vamp_config cfg;
@@ -134,7 +134,6 @@ static int call(struct fuzzer *f)
         struct kvm_vamp_status status;
         struct kvm_vamp_vcpu_status vcpu;
         struct kvm_vamp_tasks tasks;
-        struct kvm_vamp_sound sound;
         uint32_t word[64];
     } arg;
     unsigned int i;
@@ -151,7 +150,6 @@ static int call(struct fuzzer *f)
         arg.cfg.max_phase_ms = near(f, 100, 300);
         arg.cfg.period_ms = 4u << near(f, 0, 8) % 32;
         arg.cfg.boost = near(f, 0, 2);
-        arg.cfg.wakeup_track = near(f, 0, 15);
         return try_ioctl(f->vm, KVM_VAMP_SET, &arg);
     case 1:
     case 2:
@@ -182,7 +180,7 @@ static int call(struct fuzzer *f)
             any(f, 1);
             arg.word[i] = f->random;
         }
-        return try_ioctl(f->vm, requests[any(f, 7)],
+        return try_ioctl(f->vm, requests[any(f, 6)],
                          any(f, 4) ? (void *)&arg : (void *)f->random);
     }
 }
