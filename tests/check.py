@@ -346,6 +346,9 @@ def group_kmod():
         plain_program("kmod: KVM's selftests are built",
                       ['make', '-s', '-C', 'tests/kernel', f'BUILD={BUILD}',
                        f'-j{os.cpu_count()}'])
+        plain_program('kmod: a VMM for their tests is built',
+                      ['make', '-s', '-C', 'tests/kernel/vmm',
+                       f'BUILD={BUILD}'])
     scripts_of('kmod', 'kmod', NESTED_TIMEOUT_S)
 
 

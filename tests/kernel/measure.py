@@ -19,7 +19,7 @@ import tempfile
 
 sys.dont_write_bytecode = True  # the source folder stays as it is
 # pylint: disable=wrong-import-position
-from nested import Host, kmod_files, kmod_missing, missing
+from nested import Host, kmod_files, missing_kmod, missing
 from test_kvm_vamp import MODULES, VMM, claims
 
 # Reads of an x2APIC's timer are not where a clock that counts may be read:
@@ -31,7 +31,7 @@ ICOUNT = ['-icount', 'shift=1,sleep=off', '-seed', '1',
 
 def main():
     """Boots, and measures both."""
-    reason = missing(MODULES) or kmod_missing()
+    reason = missing(MODULES) or missing_kmod()
     if reason:
         print(f'cannot measure here: {reason}')
         return 1

@@ -102,7 +102,7 @@ def missing(modules=()):
     return None
 
 
-def kmod_missing():
+def missing_kmod():
     """Why the companion modules cannot be tried here, or None."""
     for name in ('kvm', 'kvm-amd'):
         if not os.path.exists(os.path.join(KMOD, f'{name}.ko')):

@@ -24,7 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
-from nested import Host, kmod_files, kmod_missing, missing
+from nested import Host, kmod_files, missing_kmod, missing
 from tap import Fail, Skip, check, diagnose, eventually, main
 from vamp_guest import BUILD, GuestError
 
@@ -151,4 +151,4 @@ def tests(stack):
 
 
 if __name__ == '__main__':
-    sys.exit(main(tests, missing(MODULES) or kmod_missing(), (GuestError,)))
+    sys.exit(main(tests, missing(MODULES) or missing_kmod(), (GuestError,)))
