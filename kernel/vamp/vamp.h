@@ -56,6 +56,7 @@ struct kvm_vamp_vcpu {
 	/* The vCPU's own; others read what is marked "shared" with READ_ONCE */
 	bool exact;		/* shared; charges at each switch */
 	bool armed;		/* the vendor's exits for CR3 are on */
+	bool unapplied;		/* the task was found where no weight can be set */
 	bool running;		/* shared; loaded on a CPU */
 	bool halted;		/* shared */
 	bool boosted;		/* shared; runs out by itself */

@@ -211,6 +211,8 @@ void kvm_vamp_track_enter(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 			WRITE_ONCE(v->task, task_of(vcpu, vamp));
 			charge(v, now, v->task);
 			WRITE_ONCE(v->exact, want);
+			/* Not here: preemption is off. */
+			v->unapplied = true;
 			v->toggles++;
 		}
 		raw_spin_unlock_irqrestore(&v->lock, flags);
@@ -359,6 +361,9 @@ void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 
 			if (task != v->task)
 				switched(v, task);
+			else if (v->unapplied)
+				kvm_vamp_apply(v);
+			v->unapplied = false;
 		}
 		if (v->jiffies != jiffies)
 			ticked(vcpu, v);
