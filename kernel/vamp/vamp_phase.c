@@ -32,7 +32,7 @@ static enum vamp_class class_of(const struct kvm_vamp_view *view, u64 mask,
 	if (!view || !view->mixed)
 		return VAMP_CLASS_NEUTRAL;
 	for (i = 0; i < view->nr; i++)
-		if ((view->task[i] & mask) == task)
+		if ((view->task[i] & mask) == (task & mask))
 			return VAMP_CLASS_BACKGROUND;
 	return VAMP_CLASS_INTERACTIVE;
 }
