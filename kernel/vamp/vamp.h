@@ -56,13 +56,17 @@ struct kvm_vamp_vcpu {
 	/* The vCPU's own; others read what is marked "shared" with READ_ONCE */
 	bool exact;		/* shared; charges at each switch */
 	bool armed;		/* the vendor's exits for CR3 are on */
-	bool unapplied;		/* the task was found where no weight can be set */
 	bool running;		/* shared; loaded on a CPU */
 	bool halted;		/* shared */
 	bool boosted;		/* shared; runs out by itself */
 	bool nested;		/* shared */
 	u64 task;		/* shared; masked */
-	unsigned long jiffies;	/* of the last look at the clock */
+	/*
+	 * Exits in this tick of the host's clock need no look; exact: never now,
+	 * so that every exit gets one.
+	 */
+	unsigned long seen_jiffies;
+	unsigned long tick_jiffies;	/* of the last look at our clock */
 	u32 random;
 	u64 sample_left_ns;	/* CPU time until the next sample */
 	u64 boost_until_ns;	/* of run_ns */
@@ -130,7 +134,7 @@ struct kvm_vamp_vendor {
 	/*
 	 * Has loads of CR3 exit, or not; @on is what it should be now, also if
 	 * it is that already (INIT clears it). Returns whether they may exit
-	 * still. vCPU, before each entry while wanted; preemption is off.
+	 * still. vCPU.
 	 */
 	bool (*set_cr3_exits)(struct kvm_vcpu *vcpu, bool on);
 };
@@ -169,7 +173,9 @@ void kvm_vamp_track_copy(struct kvm_vamp_vcpu *v, u64 now,
 
 void kvm_vamp_track_load(struct kvm_vamp_vcpu *v);
 void kvm_vamp_track_put(struct kvm_vamp_vcpu *v);
-void kvm_vamp_track_enter(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v);
+void kvm_vamp_track_update(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v);
+void kvm_vamp_track_halt(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v);
+void kvm_vamp_track_woken(struct kvm_vamp_vcpu *v);
 void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v);
 
 /* --- vamp_phase.c: from an event to the weights of threads ----------------- */
@@ -244,27 +250,63 @@ static inline void kvm_vamp_put(struct kvm_vcpu *vcpu)
 	}
 }
 
-/* It is about to enter the guest. vCPU, preemption is off. */
-static inline void kvm_vamp_enter(struct kvm_vcpu *vcpu)
-{
-	if (static_branch_unlikely(&kvm_vamp_used)) {
-		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+/*
+ * Look whether loads of CR3 shall exit, before the next entry. KVM's own
+ * requests of x86 end at 34.
+ */
+#define KVM_REQ_VAMP	KVM_ARCH_REQ_FLAGS(50, KVM_REQUEST_WAIT | \
+					       KVM_REQUEST_NO_WAKEUP)
 
-		if (v && (v->halted || v->armed || v->exact ||
-			  READ_ONCE(v->vamp->exact_wanted)))
-			kvm_vamp_track_enter(vcpu, v);
-	}
+/* KVM_REQ_VAMP has come. vCPU. */
+static inline void kvm_vamp_update(struct kvm_vcpu *vcpu)
+{
+	struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+
+	if (v)
+		kvm_vamp_track_update(vcpu, v);
 }
 
-/* Its exit has been handled. vCPU. */
-static inline void kvm_vamp_exit(struct kvm_vcpu *vcpu)
+/* INIT or RESET: the vendor's state is as at first, without our exits. */
+static inline void kvm_vamp_reset(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvm_vamp_used))
+		kvm_make_request(KVM_REQ_VAMP, vcpu);
+}
+
+/* It has halted, and waits from now on. vCPU. */
+static inline void kvm_vamp_halt(struct kvm_vcpu *vcpu)
 {
 	if (static_branch_unlikely(&kvm_vamp_used)) {
 		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
 
 		if (v && READ_ONCE(v->on) &&
-		    (v->exact || v->jiffies != jiffies ||
-		     vcpu->arch.mp_state != KVM_MP_STATE_RUNNABLE))
+		    vcpu->arch.mp_state == KVM_MP_STATE_HALTED &&
+		    !vcpu->arch.guest_state_protected)
+			kvm_vamp_track_halt(vcpu, v);
+	}
+}
+
+/* It waits no more. vCPU. */
+static inline void kvm_vamp_woken(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvm_vamp_used)) {
+		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+
+		if (v && v->halted)
+			kvm_vamp_track_woken(v);
+	}
+}
+
+/*
+ * Its exit has been handled. vCPU. The one hook that costs something while a
+ * VM has VAMP on and nothing is to be done: two loads and two comparisons.
+ */
+static inline void kvm_vamp_exit(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvm_vamp_used)) {
+		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+
+		if (v && v->seen_jiffies != jiffies)
 			kvm_vamp_track_exit(vcpu, v);
 	}
 }

@@ -86,6 +86,7 @@ static void vcpu_serve(struct kvm_vamp *vamp, struct kvm_vcpu *vcpu, bool anew)
 	if (anew)
 		kvm_vamp_track_reset(v, vamp->policy->period_ns);
 	WRITE_ONCE(v->on, true);
+	kvm_make_request(KVM_REQ_VAMP, vcpu);
 }
 
 void kvm_vamp_vcpu_create(struct kvm_vcpu *vcpu)

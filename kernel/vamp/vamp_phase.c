@@ -144,9 +144,7 @@ static void publish(struct kvm_vamp *vamp, struct kvm_vamp_view *view)
 		kfree_rcu(old, rcu);
 	if (exact != vamp->exact_wanted) {
 		WRITE_ONCE(vamp->exact_wanted, exact);
-		/* Who is in the guest comes out, and sees it at the next entry. */
-		kvm_make_all_cpus_request(vamp->kvm,
-					  KVM_REQ_OUTSIDE_GUEST_MODE);
+		kvm_make_all_cpus_request(vamp->kvm, KVM_REQ_VAMP);
 	}
 	for_each_served(i, vcpu, v, vamp->kvm) {
 		/* A new plan is a new chance for a thread that was changed. */

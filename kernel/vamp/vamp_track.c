@@ -186,40 +186,52 @@ static u64 task_of(struct kvm_vcpu *vcpu, const struct kvm_vamp *vamp)
 	return kvm_read_cr3(vcpu) & READ_ONCE(vamp->task_mask);
 }
 
-void kvm_vamp_track_enter(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
+/* Exits for CR3 as they should be now. vCPU. */
+static void arm(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
+{
+	/* A guest of our guest's has page tables that are no tasks of ours. */
+	v->armed = kvm_vamp_vendor.set_cr3_exits(vcpu, v->exact && !v->nested);
+}
+
+void kvm_vamp_track_update(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 {
 	struct kvm_vamp *vamp = v->vamp;
 	bool want = READ_ONCE(v->on) && READ_ONCE(vamp->exact_wanted) &&
-		    !READ_ONCE(vamp->kpti);
-	/* A guest of our guest's has page tables that are no tasks of ours. */
-	bool nested = is_guest_mode(vcpu);
+		    !READ_ONCE(vamp->kpti) && !vcpu->arch.guest_state_protected;
 	unsigned long flags;
 
-	if (v->halted || want != v->exact) {
+	WRITE_ONCE(v->nested, is_guest_mode(vcpu));
+	if (want != v->exact) {
 		u64 now = kvm_vamp_now();
 
 		raw_spin_lock_irqsave(&v->lock, flags);
-		if (v->halted) {
-			WRITE_ONCE(v->halted, false);
-			v->since_ns = now;
-			if (v->exact)
-				v->charged_ns = now;
-		}
-		if (want != v->exact && !nested) {
-			/* What ran so far is the task's that is found now. */
-			account(v, now);
+		/* What ran so far is the task's that is found now. */
+		account(v, now);
+		if (!v->nested)
 			WRITE_ONCE(v->task, task_of(vcpu, vamp));
-			charge(v, now, v->task);
-			WRITE_ONCE(v->exact, want);
-			/* Not here: preemption is off. */
-			v->unapplied = true;
-			v->toggles++;
-		}
+		charge(v, now, v->task);
+		WRITE_ONCE(v->exact, want);
 		raw_spin_unlock_irqrestore(&v->lock, flags);
+		v->toggles++;
+		/* Every exit is looked at, or one a tick. */
+		v->seen_jiffies = jiffies - 1;
+		kvm_vamp_apply(v);
 	}
 	if (v->exact || v->armed)
-		v->armed = kvm_vamp_vendor.set_cr3_exits(vcpu,
-							 v->exact && !nested);
+		arm(vcpu, v);
+}
+
+void kvm_vamp_track_woken(struct kvm_vamp_vcpu *v)
+{
+	u64 now = kvm_vamp_now();
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&v->lock, flags);
+	WRITE_ONCE(v->halted, false);
+	v->since_ns = now;
+	if (v->exact)
+		v->charged_ns = now;
+	raw_spin_unlock_irqrestore(&v->lock, flags);
 }
 
 void kvm_vamp_set_kpti(struct kvm_vamp *vamp)
@@ -235,6 +247,7 @@ static void look_for_kpti(struct kvm_vamp_vcpu *v, u64 from, u64 to)
 		v->kpti_flips = 0;
 	} else if (++v->kpti_flips == KPTI_FLIPS) {
 		kvm_vamp_set_kpti(v->vamp);
+		kvm_make_all_cpus_request(v->vcpu->kvm, KVM_REQ_VAMP);
 		trace_kvm_vamp_kpti(v->vcpu->vcpu_id);
 	}
 }
@@ -324,10 +337,11 @@ static void boost(struct kvm_vamp_vcpu *v)
 	kvm_vamp_apply(v);
 }
 
-static void halted(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
+void kvm_vamp_track_halt(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 {
 	u64 now = kvm_vamp_now();
-	u64 task = v->exact ? v->task : task_of(vcpu, v->vamp);
+	u64 task = v->exact || is_guest_mode(vcpu) ? v->task :
+						     task_of(vcpu, v->vamp);
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&v->lock, flags);
@@ -347,28 +361,29 @@ void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 {
 	bool nested = is_guest_mode(vcpu);
 
-	if (vcpu->arch.guest_state_protected)
+	if (!v->exact)
+		v->seen_jiffies = jiffies;
+	if (!READ_ONCE(v->on) || vcpu->arch.guest_state_protected)
 		return;
 	/* VAMP was turned on while it was in the guest. */
 	if (!v->running)
 		kvm_vamp_track_load(v);
-	if (nested != v->nested)
+	if (nested != v->nested) {
 		WRITE_ONCE(v->nested, nested);
-	/* Firmware in system management mode is no task of the guest's either. */
-	if (!nested && !is_smm(vcpu)) {
-		if (v->exact) {
-			u64 task = task_of(vcpu, v->vamp);
-
-			if (task != v->task)
-				switched(v, task);
-			else if (v->unapplied)
-				kvm_vamp_apply(v);
-			v->unapplied = false;
-		}
-		if (v->jiffies != jiffies)
-			ticked(vcpu, v);
-		if (vcpu->arch.mp_state == KVM_MP_STATE_HALTED && !v->halted)
-			halted(vcpu, v);
+		if (v->exact || v->armed)
+			arm(vcpu, v);
 	}
-	v->jiffies = jiffies;
+	/* Firmware in system management mode is no task of the guest's either. */
+	if (nested || is_smm(vcpu))
+		return;
+	if (v->exact) {
+		u64 task = task_of(vcpu, v->vamp);
+
+		if (task != v->task)
+			switched(v, task);
+	}
+	if (v->tick_jiffies != jiffies) {
+		v->tick_jiffies = jiffies;
+		ticked(vcpu, v);
+	}
 }
