@@ -189,6 +189,7 @@ void kvm_vamp_publish_locked(struct kvm_vamp *vamp)
 {
 	const struct vamp_policy *p = vamp->policy;
 	struct kvm_vamp_view *view;
+	u32 i;
 
 	if (view_of(vamp, &view) < 0) {
 		kvm_vamp_fault(vamp, "no memory for a plan");
@@ -197,6 +198,10 @@ void kvm_vamp_publish_locked(struct kvm_vamp *vamp)
 	vamp->planned = false;
 	trace_kvm_vamp_phase(vamp->kvm->userspace_pid, p->phase, p->cause,
 			     p->reason, p->vm_permille, p->nr_background);
+	for (i = 0; i < p->nr_background; i++)
+		trace_kvm_vamp_load(vamp->kvm->userspace_pid,
+				    p->background[i].task,
+				    p->background[i].permille);
 	publish(vamp, view);
 	arm_timer(vamp, p->until_ns);
 }

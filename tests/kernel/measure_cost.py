@@ -5,7 +5,7 @@ What the companion modules cost, in a host whose clock counts instructions.
 Prints ns of that clock, two an instruction, of the kernel's own modules and of
 ours; a run differs from another by a thousandth. Asserts nothing.
 
-    tests/kernel/measure.py
+    tests/kernel/measure_cost.py
 
 Copyright (c) 2026 The VAMP authors
 
