@@ -312,9 +312,12 @@ class Claims:
         """As upstream."""
         vm = self.g.need()
         query = vm.qmp.cmd('vamp-query')
+        guest = query.pop('guest')
         check(query == {'enabled': False,
                         'reason': 'there is no vamp-policy object'},
               f'vamp-query: {query}')
+        check(guest['source'] == 'none' and not any(guest['counters'].values()),
+              f'vamp-query: {guest}')
         vm.qmp.cmd('query-status')
         vm.qmp.events.clear()
         self.g.answered(vm, lambda: self.g.send_key(vm))
