@@ -112,8 +112,14 @@ void kvm_vamp_vcpu_create(struct kvm_vcpu *vcpu)
 
 void kvm_vamp_vcpu_destroy(struct kvm_vcpu *vcpu)
 {
+	struct kvm_vamp_vcpu *v = *kvm_vamp_slot(vcpu);
+
 	/* Its VM's went before: nobody else has it. */
-	kvfree(*kvm_vamp_slot(vcpu));
+	if (!v)
+		return;
+	/* Of a thread that is gone, or it would have been put back. */
+	put_pid(v->pid);
+	kvfree(v);
 	*kvm_vamp_slot(vcpu) = NULL;
 }
 

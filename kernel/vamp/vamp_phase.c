@@ -14,6 +14,7 @@
  */
 
 #include <linux/eventfd.h>
+#include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include "vamp.h"
@@ -21,6 +22,15 @@
 
 /* A plan of user space's ends by then, whatever it says: its maker may hang. */
 #define PLAN_MAX_NS	(60 * (u64)NSEC_PER_SEC)
+
+/*
+ * Distributions build no fault injection, and what happens then must be tried:
+ * so many plans find no memory.
+ */
+static unsigned int fail_plans;
+module_param_named(vamp_fail_plans, fail_plans, uint, 0600);
+MODULE_PARM_DESC(vamp_fail_plans,
+	"for tests: so many plans from now on find no memory (default 0)");
 
 /* --- weights ------------------------------------------------------------- */
 
@@ -154,6 +164,15 @@ static void publish(struct kvm_vamp *vamp, struct kvm_vamp_view *view)
 	}
 }
 
+static struct kvm_vamp_view *view_new(void)
+{
+	if (unlikely(READ_ONCE(fail_plans))) {
+		fail_plans--;
+		return NULL;
+	}
+	return kzalloc(sizeof(struct kvm_vamp_view), GFP_KERNEL_ACCOUNT);
+}
+
 /* A view of the policy's plan; NULL in a phase without background work. */
 static int view_of(struct kvm_vamp *vamp, struct kvm_vamp_view **view)
 {
@@ -163,7 +182,7 @@ static int view_of(struct kvm_vamp *vamp, struct kvm_vamp_view **view)
 	*view = NULL;
 	if (p->phase != VAMP_PHASE_MIXED)
 		return 0;
-	*view = kzalloc(sizeof(**view), GFP_KERNEL_ACCOUNT);
+	*view = view_new();
 	if (!*view)
 		return -ENOMEM;
 	(*view)->mixed = true;
@@ -289,7 +308,7 @@ int kvm_vamp_plan_locked(struct kvm_vamp *vamp,
 	u32 i;
 
 	if (plan->phase == KVM_VAMP_PHASE_MIXED) {
-		view = kzalloc(sizeof(*view), GFP_KERNEL_ACCOUNT);
+		view = view_new();
 		if (!view)
 			return -ENOMEM;
 		view->mixed = true;

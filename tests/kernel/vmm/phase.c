@@ -6,7 +6,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include "claim.h"
 
 #define STEP            5
@@ -123,6 +125,65 @@ static void input(void)
     vcpu_wait(&vm->vcpu[1]);
 }
 
+/* The next plan finds no memory. */
+static void fail_a_plan(void)
+{
+    FILE *f = fopen("/sys/module/kvm/parameters/vamp_fail_plans", "w");
+
+    check(f && fputs("1", f) >= 0 && !fclose(f), "no parameter to write");
+}
+
+/* A fault of the module's: off, with the reason, until it is turned on again. */
+static void fault(void)
+{
+    struct vm *vm = vm_new(1);
+    struct vcpu *v = &vm->vcpu[0];
+    struct kvm_vamp_plan p = {
+        .phase = KVM_VAMP_PHASE_MIXED,
+        .nr_tasks = 1,
+        .until_ns = UINT64_MAX,
+        .task[0] = task(1),
+    };
+    struct kvm_vamp_status s;
+    int nice, err;
+
+    turn_on(vm, KVM_VAMP_F_WEIGHTS);
+    vcpu_plan(v, OP_SWITCH, 1);
+    vcpu_step(v, task(0), 500000000);
+    vcpu_start(v);
+    plan(vm, task(0), 60000);
+    eventually((nice = nice_of(v->tid)) == STEP, "nice %d", nice);
+
+    /* The caller's plan fails, and the one in force goes on. */
+    fail_a_plan();
+    err = try_ioctl(vm, KVM_VAMP_PLAN, &p);
+    check(err == -ENOMEM, "a plan without memory: %d", err);
+    s = status(vm);
+    check(s.phase == KVM_VAMP_PHASE_MIXED && s.task[0].task == task(0) &&
+          !s.faults, "phase %u, %llu faults", s.phase, (long long)s.faults);
+    check(nice_of(v->tid) == STEP, "nice %d", nice_of(v->tid));
+
+    /* The module's own cannot go on. */
+    sleep_ms(1500);
+    fail_a_plan();
+    event(vm, KVM_VAMP_EVENT_INPUT);
+    eventually((s = status(vm)).tracking == KVM_VAMP_T_FAULT, "tracking %u",
+               s.tracking);
+    check(s.faults == 1 && !strcmp(s.fault, "no memory for a plan") &&
+          !(s.flags & KVM_VAMP_F_ENABLE), "%llu faults, '%s', flags 0x%x",
+          (long long)s.faults, s.fault, s.flags);
+    check(nice_of(v->tid) == 0, "nice %d is left", nice_of(v->tid));
+    err = try_ioctl(vm, KVM_VAMP_PLAN, &p);
+    check(err == -ENXIO, "a plan when it is off: %d", err);
+
+    turn_on(vm, KVM_VAMP_F_WEIGHTS);
+    plan(vm, task(0), 60000);
+    eventually((nice = nice_of(v->tid)) == STEP, "nice %d", nice);
+    check(status(vm).faults == 1, "the fault is forgotten");
+    turn_off(vm);
+    vcpu_stop(v);
+}
+
 /* An idle VM has nothing in the background; sound keeps a phase up. */
 static void sound(void)
 {
@@ -175,6 +236,7 @@ const struct claim claims_phase[] = {
     { "phase-bound", "no plan lasts more than 60 s", plan_bound },
     { "phase-input", "input finds the hog by the module's loads, for a time",
       input },
+    { "phase-fault", "a fault of the module's turns it off, and says why", fault },
     { "phase-sound", "sound keeps a phase up, its end ends it", sound },
     { "phase-audio-task", "the task that plays is not in the background",
       audio_task },
