@@ -115,6 +115,7 @@ struct kvm_vamp {
 	u64 task_mask;		/* of CR3; READ_ONCE for vCPUs */
 	bool exact_wanted;	/* READ_ONCE for vCPUs */
 	bool kpti;		/* READ_ONCE for vCPUs */
+	u64 kpti_pair;		/* the first in this plan; cmpxchg from 0 */
 	struct eventfd_ctx *notify;	/* NULL: nobody; read under apply_lock */
 	struct vamp_policy *policy;	/* nr_vcpus of them */
 	bool planned;		/* the plan in force is the caller's */

@@ -153,6 +153,7 @@ static void publish(struct kvm_vamp *vamp, struct kvm_vamp_view *view)
 	if (old)
 		kfree_rcu(old, rcu);
 	if (exact != vamp->exact_wanted) {
+		WRITE_ONCE(vamp->kpti_pair, 0);
 		WRITE_ONCE(vamp->exact_wanted, exact);
 		kvm_make_all_cpus_request(vamp->kvm, KVM_REQ_VAMP);
 	}

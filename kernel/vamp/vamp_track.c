@@ -31,8 +31,9 @@
 /* Bit 12 of CR3 names the user's half of a pair of page tables in Linux */
 #define KPTI_BIT		BIT_ULL(12)
 /*
- * So many changes in a row to and fro in one pair are system calls. Two
- * processes with neighbouring page tables do that only while they take turns.
+ * So many changes in a row to and fro in one pair may be system calls. Two
+ * processes with neighbouring page tables do that while they take turns, so it
+ * needs a second pair in the same plan: isolated, all processes have one.
  */
 #define KPTI_FLIPS		64
 
@@ -243,9 +244,17 @@ void kvm_vamp_set_kpti(struct kvm_vamp *vamp)
 /* Does the guest change between the two halves of one task all the time? */
 static void look_for_kpti(struct kvm_vamp_vcpu *v, u64 from, u64 to)
 {
+	u64 pair = to & ~KPTI_BIT, other;
+
 	if ((from ^ to) != KPTI_BIT) {
 		v->kpti_flips = 0;
-	} else if (++v->kpti_flips == KPTI_FLIPS) {
+		return;
+	}
+	if (++v->kpti_flips < KPTI_FLIPS)
+		return;
+	v->kpti_flips = 0;
+	other = cmpxchg(&v->vamp->kpti_pair, 0, pair);
+	if (other && other != pair) {
 		kvm_vamp_set_kpti(v->vamp);
 		kvm_make_all_cpus_request(v->vcpu->kvm, KVM_REQ_VAMP);
 		trace_kvm_vamp_kpti(v->vcpu->vcpu_id);

@@ -24,6 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
+from background import follows_hog, hog_task, mixed_phase, vcpu_weights
 from guest_interrupts import GuestInterrupts, cpus
 from nested import Guest, Host, boot, missing
 from tap import Fail, check, diagnose, eventually, main
@@ -295,59 +296,24 @@ class Suite:
 
     # --- the tracker of stock KVM ------------------------------------------
 
-    def hogs(self):
-        """CPUs of the guest that its hogs run on now."""
-        pids = self.guest.read('/proc/1/task/1/children').split()
-        stats = [self.guest.read(f'/proc/{pid}/stat') for pid in pids]
-        return [int(s.rpartition(')')[2].split()[36]) for s in stats]
-
-    def phase(self, hogs):
-        """A phase while @hogs run; the answer of vamp-query."""
-        vm = self.need().vm
-        vm.control(f'hogs {hogs}')
-
-        def wrong():
-            vm.qmp.cmd('send-key', keys=[{'type': 'qcode', 'data': 'ret'}])
-            info = vm.qmp.cmd('vamp-query')
-            return None if len(info.get('background-tasks', [])) == hogs else \
-                f'{hogs} hogs, but {info}'
-        eventually(wrong, 120, 1)
-        return vm.qmp.cmd('vamp-query')
-
     def sample(self):
         """tracker sample: it finds the task that burns the CPU"""
-        info = self.phase(1)
+        vm = self.need().vm
+        hog_task(vm)
+        info = vm.qmp.cmd('vamp-query')
         check(info['tracker']['active'] == 'sample', info['tracker'])
         check(info['phase'] == 'mixed', info)
         check(info['actuator']['active'] == 'cgroup', info['actuator'])
-        hog = info['background-tasks'][0]['task']
-
-        def wrong():
-            # An idle vCPU may have the hog's page tables loaded
-            vcpus = self.phase(1)['vcpus']
-            tasks = [v.get('current-task') for v in vcpus
-                     if v['class'] == 'background']
-            return None if tasks == [hog] else f'not one for {hog}: {vcpus}'
-        eventually(wrong, 120, 1)
 
     def weights(self):
         """its vCPU has the background's weight in the host"""
         vm = self.need().vm
-
-        def wrong():
-            self.phase(1)
-            before = self.hogs()
-            found = [int(self.host.sh(
-                f'cat {GROUP}/vamp-{vm.pid}-vcpu{n}/cpu.weight'))
-                     for n in range(SMP)]
-            want = [33 if n in before else 99 for n in range(SMP)]
-            return None if found == want or before != self.hogs() else \
-                f'the hog runs on vCPU {before}, weights are {found}'
-        eventually(wrong, 120, 1)
+        follows_hog(vm, lambda: vcpu_weights(vm, GROUP), 33, 99)
 
     def apart(self):
         """tracker sample: it tells two tasks apart"""
-        tasks = {t['task'] for t in self.phase(2)['background-tasks']}
+        tasks = {t['task'] for t in
+                 mixed_phase(self.need().vm, 2)['background-tasks']}
         check(len(tasks) == 2, tasks)
 
     def undone(self):

@@ -22,7 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
-from guest_interrupts import guest_file
+from background import follows_hog, hog_task, mixed_phase, vcpu_weights
 from nested import Guest, Host, boot, missing, missing_kmod
 from tap import Fail, check, diagnose, eventually, main
 from vamp_guest import GuestError
@@ -100,50 +100,17 @@ class Suite:
         return [int(line.rpartition(')')[2].split()[16])
                 for line in text.splitlines()]
 
-    def hogs(self):
-        """vCPUs that the guest's hogs run on now."""
-        pids = guest_file(self.need(), '/proc/1/task/1/children').split()
-        stats = [guest_file(self.vm, f'/proc/{pid}/stat') for pid in pids]
-        return [int(s.rpartition(')')[2].split()[36]) for s in stats]
-
-    def phase(self, hogs):
-        """A phase while @hogs run; the answer of vamp-query."""
-        vm = self.need()
-        vm.control(f'hogs {hogs}')
-
-        def wrong():
-            vm.qmp.cmd('send-key', keys=[{'type': 'qcode', 'data': 'ret'}])
-            info = self.query()
-            return None if len(info.get('background-tasks', [])) == hogs else \
-                f'{hogs} hogs, but {info}'
-        eventually(wrong, 120, 1)
-        return self.query()
-
     def finds(self):
         """they find the task that burns the CPU, exactly while it matters"""
-        info = self.phase(1)
+        hog_task(self.need())
+        info = self.query()
         check(info['phase'] == 'mixed', info)
         check('exact while the plan is in force' in
               info['tracker']['reason'], info['tracker'])
-        hog = info['background-tasks'][0]['task']
-
-        def wrong():
-            vcpus = self.phase(1)['vcpus']
-            tasks = [v['current-task'] for v in vcpus
-                     if v['class'] == 'background']
-            return None if tasks == [hog] else f'not one for {hog}: {vcpus}'
-        eventually(wrong, 120, 1)
 
     def follows(self, want):
         """The hog's vCPU gets nice @want, the other one 0."""
-        def wrong():
-            self.phase(1)
-            before = self.hogs()
-            found = self.nices()
-            right = [want if n in before else 0 for n in range(SMP)]
-            return None if found == right or before != self.hogs() else \
-                f'the hog runs on vCPU {before}, nice values are {found}'
-        eventually(wrong, 120, 1)
+        follows_hog(self.need(), self.nices, want, 0)
 
     def weights(self):
         """the thread of the vCPU that runs it has nice 5, the other 0"""
@@ -153,7 +120,7 @@ class Suite:
 
     def ratio(self):
         """qom-set ratio=10 in mid-phase: nice 10"""
-        self.phase(1)
+        mixed_phase(self.need(), 1)
         self.need().qmp.cmd('qom-set', path='/objects/vamp0', property='ratio',
                             value=10)
         self.follows(BACKGROUND_10)
@@ -167,13 +134,13 @@ class Suite:
 
     def ends(self):
         """the phase ends, and with it the nice value"""
-        self.phase(1)
+        mixed_phase(self.need(), 1)
         eventually(self.all_zero, 60, 0.5)
         check(self.query()['phase'] == 'normal', self.query())
 
     def apart(self):
         """they tell two tasks apart"""
-        tasks = {t['task'] for t in self.phase(2)['background-tasks']}
+        tasks = {t['task'] for t in mixed_phase(self.need(), 2)['background-tasks']}
         check(len(tasks) == 2, tasks)
 
     def other_writer(self):
@@ -181,20 +148,11 @@ class Suite:
         vm = self.need()
         vm.qmp.cmd('qom-set', path='/objects/vamp0', property='actuator',
                    value='cgroup')
-        info = self.phase(1)
+        info = mixed_phase(vm, 1)
         check(info['actuator']['active'] == 'cgroup', info['actuator'])
-
-        def wrong():
-            self.phase(1)
-            before = self.hogs()
-            found = [int(self.host.sh(
-                f'cat {GROUP}/vamp-{vm.pid}-vcpu{n}/cpu.weight'))
-                     for n in range(SMP)]
-            want = [33 if n in before else 99 for n in range(SMP)]
-            zero = self.all_zero()
-            return zero or (None if found == want or before != self.hogs() else
-                            f'the hog is on vCPU {before}, weights {found}')
-        eventually(wrong, 120, 1)
+        follows_hog(vm, lambda: vcpu_weights(vm, GROUP), 33, 99)
+        wrong = self.all_zero()
+        check(not wrong, wrong)
         vm.qmp.cmd('qom-set', path='/objects/vamp0', property='actuator',
                    value='auto')
 

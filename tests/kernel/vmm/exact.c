@@ -170,6 +170,14 @@ static void kpti(void)
     vcpu_step(v, task(3), 0);
     vcpu_go(v);
     s = status(vm);
+    check(s.tracking == KVM_VAMP_T_EXACT,
+          "two processes that take turns are taken for it: tracking %u",
+          s.tracking);
+    vcpu_plan(v, OP_SWITCH, ROUNDS);
+    vcpu_step(v, task(4), 0);
+    vcpu_step(v, task(5), 0);
+    vcpu_go(v);
+    s = status(vm);
     check(s.tracking == KVM_VAMP_T_SAMPLE_KPTI, "tracking %u", s.tracking);
     check(s.flags & KVM_VAMP_F_EXACT, "it was not asked for");
 
@@ -220,7 +228,7 @@ static uint64_t exits_of(struct vcpu *v, uint64_t rounds, uint64_t us)
     vcpu_plan(v, OP_SWITCH, rounds);
     vcpu_step(v, task(0), us);
     if (!us) {
-        /* Not task 1: the two would be taken for one with two halves. */
+        /* Not task 1: the two might be taken for one with two halves. */
         vcpu_step(v, task(2), 0);
     }
     vcpu_go(v);

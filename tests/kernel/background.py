@@ -1,0 +1,81 @@
+"""
+A guest of a host in a box with background work: its hogs, and mixed phases.
+
+Copyright (c) 2026 The VAMP authors
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[1:1] = [os.path.join(os.path.dirname(HERE), 'functional')]
+# pylint: disable=wrong-import-position
+from guest_interrupts import guest_file
+from tap import eventually
+
+PHASE_S = 120
+
+
+def hog_vcpus(vm):
+    """vCPUs that the guest's hogs run on now."""
+    pids = guest_file(vm, '/proc/1/task/1/children').split()
+    stats = [guest_file(vm, f'/proc/{pid}/stat') for pid in pids]
+    # Field 39 of proc_pid_stat(5); the second one may have spaces
+    return [int(s.rpartition(')')[2].split()[36]) for s in stats]
+
+
+def mixed_phase(vm, hogs):
+    """
+    A phase with @hogs tasks in the background, by key presses; the answer of
+    vamp-query.
+    """
+    vm.control(f'hogs {hogs}')
+
+    def wrong():
+        vm.qmp.cmd('send-key', keys=[{'type': 'qcode', 'data': 'ret'}])
+        info = vm.qmp.cmd('vamp-query')
+        return None if len(info.get('background-tasks', [])) == hogs else \
+            f'{hogs} hogs, but {info}'
+    eventually(wrong, PHASE_S, 1)
+    return vm.qmp.cmd('vamp-query')
+
+
+def hog_task(vm):
+    """
+    The task of the one hog, when vCPUs that run it, and only they, are in the
+    background.
+    """
+    hog = mixed_phase(vm, 1)['background-tasks'][0]['task']
+
+    def wrong():
+        # An idle vCPU may have the hog's page tables loaded
+        vcpus = mixed_phase(vm, 1)['vcpus']
+        tasks = [v.get('current-task') for v in vcpus
+                 if v['class'] == 'background']
+        return None if tasks == [hog] else f'not one for {hog}: {vcpus}'
+    eventually(wrong, PHASE_S, 1)
+    return hog
+
+
+def follows_hog(vm, read, background, other):
+    """
+    Of what @read() says of each vCPU, the one that runs the hog has
+    @background, the rest @other.
+    """
+    def wrong():
+        mixed_phase(vm, 1)
+        before = hog_vcpus(vm)
+        found = read()
+        want = [background if n in before else other
+                for n in range(len(found))]
+        return None if found == want or before != hog_vcpus(vm) else \
+            f'the hog runs on vCPU {before}, and they have {found}'
+    eventually(wrong, PHASE_S, 1)
+
+
+def vcpu_weights(vm, group):
+    """Weight of each vCPU's own group, which QEMU has made in @group."""
+    return [int(vm.host.sh(f'cat {group}/vamp-{vm.pid}-vcpu{n}/cpu.weight'))
+            for n in range(vm.smp)]
