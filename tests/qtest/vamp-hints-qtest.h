@@ -48,12 +48,25 @@ static inline void hints_post(HintsGuest *g)
                                    false));
 }
 
-/* The driver starts: queues, but no port is open. */
+static inline void hints_queues_free(HintsGuest *g)
+{
+    QVirtQueue *queues[] = { g->control, g->in, g->out };
+
+    for (int i = 0; i < G_N_ELEMENTS(queues); i++) {
+        if (queues[i]) {
+            qvirtqueue_cleanup(g->dev->vdev.bus, queues[i], &g->alloc);
+        }
+    }
+    g->control = g->in = g->out = NULL;
+}
+
+/* The driver starts (again): queues, but no port is open. */
 static inline void hints_driver_start(HintsGuest *g)
 {
     QVirtioDevice *d = &g->dev->vdev;
     uint64_t features;
 
+    hints_queues_free(g);
     qvirtio_start_device(d);
     features = qvirtio_get_features(d);
     qvirtio_set_features(d, features &
@@ -110,11 +123,7 @@ static inline HintsGuest *hints_guest_new(const char *args)
 
 static inline void hints_guest_free(HintsGuest *g)
 {
-    QVirtQueue *queues[] = { g->control, g->in, g->out };
-
-    for (int i = 0; i < G_N_ELEMENTS(queues); i++) {
-        qvirtqueue_cleanup(g->dev->vdev.bus, queues[i], &g->alloc);
-    }
+    hints_queues_free(g);
     qvirtio_pci_device_disable(g->dev);
     g_free(g->dev->pdev);
     g_free(g->dev);
