@@ -47,16 +47,19 @@ def hog_task(vm):
     The task of the one hog, when vCPUs that run it, and only they, are in the
     background.
     """
-    hog = mixed_phase(vm, 1)['background-tasks'][0]['task']
+    found = []
 
     def wrong():
-        # An idle vCPU may have the hog's page tables loaded
-        vcpus = mixed_phase(vm, 1)['vcpus']
-        tasks = [v.get('current-task') for v in vcpus
+        # In the window before the first phase something else may have been
+        # busy; and an idle vCPU may have the hog's page tables loaded.
+        info = mixed_phase(vm, 1)
+        hog = info['background-tasks'][0]['task']
+        tasks = [v.get('current-task') for v in info['vcpus']
                  if v['class'] == 'background']
-        return None if tasks == [hog] else f'not one for {hog}: {vcpus}'
+        found[:] = [hog]
+        return None if tasks == found else f'not one for {hog}: {info["vcpus"]}'
     eventually(wrong, PHASE_S, 1)
-    return hog
+    return found[0]
 
 
 def follows_hog(vm, read, background, other):
