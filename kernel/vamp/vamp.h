@@ -37,10 +37,9 @@
  */
 #define KVM_VAMP_MODULE_VERSION	"vamp-" __stringify(KVM_VAMP_VERSION)
 
-/* A plan as vCPUs read it, under RCU. Immutable once published. */
+/* A mixed phase's plan as vCPUs read it, under RCU. Immutable once published. */
 struct kvm_vamp_view {
 	struct rcu_head rcu;
-	bool mixed;
 	u32 nr;
 	u64 task[KVM_VAMP_MAX_TASKS];
 };

@@ -39,7 +39,7 @@ static enum vamp_class class_of(const struct kvm_vamp_view *view, u64 mask,
 {
 	u32 i;
 
-	if (!view || !view->mixed)
+	if (!view)
 		return VAMP_CLASS_NEUTRAL;
 	for (i = 0; i < view->nr; i++)
 		if ((view->task[i] & mask) == (task & mask))
@@ -146,8 +146,7 @@ static void publish(struct kvm_vamp *vamp, struct kvm_vamp_view *view)
 	unsigned long i;
 	bool exact;
 
-	exact = vamp->on && ((vamp->cfg.flags & KVM_VAMP_F_EXACT) ||
-			     (view && view->mixed));
+	exact = vamp->on && ((vamp->cfg.flags & KVM_VAMP_F_EXACT) || view);
 	old = rcu_replace_pointer(vamp->view, view,
 				  lockdep_is_held(&vamp->lock));
 	if (old)
@@ -186,7 +185,6 @@ static int view_of(struct kvm_vamp *vamp, struct kvm_vamp_view **view)
 	*view = view_new();
 	if (!*view)
 		return -ENOMEM;
-	(*view)->mixed = true;
 	(*view)->nr = min_t(u32, p->nr_background, KVM_VAMP_MAX_TASKS);
 	for (i = 0; i < (*view)->nr; i++)
 		(*view)->task[i] = p->background[i].task;
@@ -312,7 +310,6 @@ int kvm_vamp_plan_locked(struct kvm_vamp *vamp,
 		view = view_new();
 		if (!view)
 			return -ENOMEM;
-		view->mixed = true;
 		view->nr = plan->nr_tasks;
 		for (i = 0; i < view->nr; i++)
 			view->task[i] = plan->task[i];
