@@ -37,6 +37,19 @@ TIMEOUT_S = 600
 NESTED_TIMEOUT_S = 1500
 
 
+def first_failure(output):
+    """
+    The lines of @output up to its first failure; those that follow are often
+    its consequences. All, if it ended before it could say what was wrong.
+    """
+    lines = output.splitlines()
+    wrong = [i for i, line in enumerate(lines) if line.startswith('not ok')]
+    end = wrong[0] if wrong else len(lines) - 1
+    begin = max([i for i in range(end) if re.match(r'ok\b', lines[i])],
+                default=-1)
+    return lines[begin + 1:end + 1]
+
+
 class Tally:
     """Counts results and remembers what to say about them."""
 
@@ -64,19 +77,19 @@ class Tally:
 
     def again(self):
         """
-        What failed, once more and briefly: of a long log only the end is kept
-        in many places.
+        What failed, once more, then a line for each program: of a long log only
+        the end is kept in many places, and how much is not known.
         """
         for program, output in self.failures:
             print(f'failed: {program}')
-            lines = output.splitlines()
-            wrong = [i for i, line in enumerate(lines)
-                     if line.startswith('not ok')]
-            shown = [n for i in wrong for n in range(max(0, i - 6), i + 3)
-                     if n < len(lines)] or \
-                range(max(0, len(lines) - 12), len(lines))
-            for i in sorted(set(shown))[:40]:
-                print(f'      | {lines[i][:400]}')
+            for line in first_failure(output)[-30:]:
+                print(f'      | {line[:400]}')
+        for program, output in self.failures:
+            wrong = re.findall(r'^not ok (\d+)', output, re.M)
+            reason = [line for line in first_failure(output)
+                      if line.strip('# ') and not line.startswith('not ok')]
+            print(f'failed: {program}: {" ".join(wrong)[:60]}: '
+                  f'{"".join(reason[-1:]).strip("# ")[:200]}')
 
 
 TALLY = Tally()

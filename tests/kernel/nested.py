@@ -73,22 +73,6 @@ def find_module(name):
     return None
 
 
-def missing_kmod():
-    """Why the companion modules cannot be loaded in a host here, or None."""
-    try:
-        with open(os.path.join(KMOD, 'stamp'), encoding='ascii') as f:
-            built = f.read().strip()
-        with open(os.path.join(BUILD, 'kernel', 'stamp'),
-                  encoding='utf-8') as f:
-            kernel = f.read().strip()
-    except OSError as e:
-        return f'{e.filename} is missing: make kmod'
-    if kernel != f'package linux-image-{built}':
-        return f'the modules are built for {built}, but the test guests have ' \
-               f'"{kernel}": make kmod'
-    return None
-
-
 def missing(modules=()):
     """Why no host can be made with @modules here, or None."""
     if not os.access(BUSYBOX, os.X_OK):
@@ -241,8 +225,12 @@ class Host(Vm):
         """Runs @command in the host's shell; returns (exit status, output)."""
         self._serial += 1
         mark = f'@{self._serial}@'
-        self._control.send(f'( {command}\n) < /dev/null 2>&1; '
-                           f"printf '\\n{mark} %d\\n' $?\n")
+        try:
+            self._control.send(f'( {command}\n) < /dev/null 2>&1; '
+                               f"printf '\\n{mark} %d\\n' $?\n")
+        except ConnectionError as e:
+            raise GuestError(f'{self.name} has ended ({e}). It said:\n' +
+                             self.last_words()) from None
         lines = []
         deadline = time.monotonic() + timeout
         while True:
