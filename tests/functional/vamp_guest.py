@@ -229,7 +229,10 @@ class Vm:
         append = 'console=ttyS0 quiet panic=-1 reboot=t mitigations=off ' \
                  'vt.global_cursor_default=0'
         if self.accel.startswith('tcg'):
-            append += ' tsc=reliable'
+            # Neither clock keeps step with the other while this machine does
+            # something else. Without the second, a kernel with interrupt
+            # remapping panics: "timer doesn't work".
+            append += ' tsc=reliable no_timer_check'
         append = f'{append} {self.append}'.strip()
         args = [
             self.qemu, '-name', self.name + ',debug-threads=on',

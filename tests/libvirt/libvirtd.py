@@ -297,7 +297,7 @@ class Domain:
     <type arch='x86_64' machine='q35'>hvm</type>
     <kernel>{self.daemon.rundir}/vmlinuz</kernel>
     <initrd>{self.daemon.rundir}/initramfs.gz</initrd>
-    <cmdline>quiet panic=-1 mitigations=off tsc=reliable</cmdline>
+    <cmdline>quiet panic=-1 mitigations=off tsc=reliable no_timer_check</cmdline>
   </os>
   <features><acpi/><apic/></features>
   <devices>
