@@ -1,5 +1,5 @@
 /*
- * vdiguest: answers --status
+ * vdiguest: its socket
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -19,14 +19,27 @@
 
 /* An answer is some kilobytes; a client waits no longer for it. */
 #define ANSWER_TIMEOUT_S    5
+#define STATUS              "status\n"
+
+/* More at a time are sent away. */
+#define CLIENTS_MAX         8
 
 struct Control {
     char *path;
     int fd;
     guint source;
-    ControlStatus status;
+    ControlAnswer answer;
     void *opaque;
+    GSList *clients;            /* Client */
 };
+
+typedef struct Client {
+    Control *control;
+    int fd;
+    guint source, timer;
+    char line[REQUEST_MAX];
+    size_t used;
+} Client;
 
 static bool address(const char *path, struct sockaddr_un *sa)
 {
@@ -35,28 +48,98 @@ static bool address(const char *path, struct sockaddr_un *sa)
            sizeof(sa->sun_path);
 }
 
+static void client_free(Client *client)
+{
+    Control *c = client->control;
+
+    c->clients = g_slist_remove(c->clients, client);
+    g_source_remove(client->source);
+    g_source_remove(client->timer);
+    close(client->fd);
+    g_free(client);
+}
+
+static void say(int fd, const char *text)
+{
+    /* It fits into the socket's buffer, or the peer gets what fits. */
+    if (send(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
+        /* The peer has gone: nobody is left to be told. */
+    }
+}
+
+/* @line is whole; @error: why it is none. */
+static void answer(Client *client, const char *line, const char *error)
+{
+    Control *c = client->control;
+    g_autoptr(GError) err = NULL;
+    g_autofree char *text = NULL;
+    Request request;
+
+    if (!error && !request_parse(line, &request, &err)) {
+        error = err->message;
+    }
+    text = error ? control_error(error) : c->answer(c->opaque, &request);
+    say(client->fd, text);
+    client_free(client);
+}
+
+static gboolean heard(gint fd, GIOCondition condition, gpointer opaque)
+{
+    Client *client = opaque;
+    ssize_t n = recv(fd, client->line + client->used,
+                     sizeof(client->line) - client->used, MSG_DONTWAIT);
+    char *end;
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return G_SOURCE_CONTINUE;
+    }
+    if (n <= 0) {
+        answer(client, NULL, "the request ends before its line feed");
+        return G_SOURCE_CONTINUE;
+    }
+    client->used += n;
+    end = memchr(client->line, '\n', client->used);
+    if (end) {
+        *end = '\0';
+        answer(client, client->line, NULL);
+    } else if (client->used == sizeof(client->line)) {
+        answer(client, NULL, "the request is too long");
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean silent(gpointer opaque)
+{
+    answer(opaque, NULL, "no request came in time");
+    return G_SOURCE_CONTINUE;
+}
+
 static gboolean asked(gint fd, GIOCondition condition, gpointer opaque)
 {
     Control *c = opaque;
     int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    g_autofree char *text = NULL;
+    g_autofree char *busy = NULL;
+    Client *client;
 
     if (peer < 0) {
         return G_SOURCE_CONTINUE;
     }
-    text = c->status(c->opaque);
-    /*
-     * It fits into the socket's buffer, or the peer gets what fits: nobody
-     * keeps this process from its work.
-     */
-    if (send(peer, text, strlen(text), MSG_NOSIGNAL) < 0) {
-        /* The peer has gone: nobody is left to be told. */
+    if (g_slist_length(c->clients) >= CLIENTS_MAX) {
+        busy = control_error("too many ask at the same time");
+        say(peer, busy);
+        close(peer);
+        return G_SOURCE_CONTINUE;
     }
-    close(peer);
+    client = g_new0(Client, 1);
+    client->control = c;
+    client->fd = peer;
+    client->source = g_unix_fd_add(peer, G_IO_IN | G_IO_HUP, heard, client);
+    client->timer = g_timeout_add_seconds(ANSWER_TIMEOUT_S, silent, client);
+    c->clients = g_slist_prepend(c->clients, client);
     return G_SOURCE_CONTINUE;
 }
 
-Control *control_begin(const char *path, ControlStatus status, void *opaque,
+Control *control_begin(const char *path, ControlAnswer answer, void *opaque,
                        GError **err)
 {
     g_autofree char *dir = g_path_get_dirname(path);
@@ -86,7 +169,7 @@ Control *control_begin(const char *path, ControlStatus status, void *opaque,
     c = g_new0(Control, 1);
     c->path = g_strdup(path);
     c->fd = fd;
-    c->status = status;
+    c->answer = answer;
     c->opaque = opaque;
     c->source = g_unix_fd_add(fd, G_IO_IN, asked, c);
     return c;
@@ -95,6 +178,9 @@ Control *control_begin(const char *path, ControlStatus status, void *opaque,
 void control_end(Control *c)
 {
     if (c) {
+        while (c->clients) {
+            client_free(c->clients->data);
+        }
         g_source_remove(c->source);
         close(c->fd);
         unlink(c->path);
@@ -119,6 +205,15 @@ void control_string(GString *out, const char *text)
         }
     }
     g_string_append_c(out, '"');
+}
+
+char *control_error(const char *text)
+{
+    GString *out = g_string_new("{\"error\": ");
+
+    control_string(out, text);
+    g_string_append(out, "}\n");
+    return g_string_free(out, false);
 }
 
 /* End of the JSON value at @p: its comma, or the end of the object. */
@@ -186,7 +281,8 @@ int control_ask(const char *path, bool json)
 
     if (fd < 0 || !address(path, &sa) ||
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) ||
-        connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
+        connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+        send(fd, STATUS, strlen(STATUS), MSG_NOSIGNAL) < 0) {
         fprintf(stderr, "vdiguest: no vdiguest answers at %s: %s\n", path,
                 g_strerror(errno));
         if (fd >= 0) {

@@ -1,8 +1,14 @@
 /*
- * vdiguest: answers --status
+ * vdiguest: its socket
  *
- * A socket that only root can open. Who connects gets one line of JSON and
- * the end of the file; what he sends is not read.
+ * Only root can open it. A client sends one line (request.h) and gets one line
+ * of JSON, an object, and the end of the file: what it asked for, or
+ * {"error": SENTENCE}. For --status, and for the guest agent's commands.
+ *
+ * Nobody keeps this process from its work: who has not sent his line within
+ * some seconds is sent away, and only a few are listened to at a time.
+ *
+ * Main thread only.
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -14,13 +20,14 @@
 
 #include <stdbool.h>
 #include <glib.h>
+#include "guest/request.h"
 
 typedef struct Control Control;
 /* The answer, in JSON with its line feed; freed with g_free(). */
-typedef char *(*ControlStatus)(void *opaque);
+typedef char *(*ControlAnswer)(void *opaque, const Request *request);
 
 /* Listens at @path, in place of what a predecessor left there. */
-Control *control_begin(const char *path, ControlStatus status, void *opaque,
+Control *control_begin(const char *path, ControlAnswer answer, void *opaque,
                        GError **err);
 void control_end(Control *c);
 
@@ -32,6 +39,9 @@ int control_ask(const char *path, bool json);
  * not of that form is printed as it is. Pure.
  */
 char *control_plain(const char *json);
+
+/* {"error": @text}, with its line feed. Pure. */
+char *control_error(const char *text);
 
 /* Adds @text to @out as a JSON string, with its quotes. Pure. */
 void control_string(GString *out, const char *text);

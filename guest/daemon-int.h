@@ -1,7 +1,7 @@
 /*
  * vdiguest: the daemon, for those who look into it
  *
- * Private to daemon.c and status.c.
+ * Private to answer.c, daemon.c and status.c.
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -21,6 +21,8 @@
 
 struct Daemon {
     const Options *options;
+    enum plan_mode mode;        /* these two: from now on */
+    unsigned fast;              /* 0: half of the vCPUs */
     CpuSet online;
     CpuSet cpus;                /* those that can be split */
     Scan *scan;
@@ -51,7 +53,23 @@ struct Daemon {
 /* CLOCK_MONOTONIC in ns. */
 uint64_t daemon_now(void);
 
-/* What --status says (status.c). */
-char *daemon_status(void *opaque);
+/* A GArray of the SlowTask that would be isolated at @now. */
+GArray *daemon_slow(Daemon *d, uint64_t now);
+
+/* A user is served from now on; @length_ms 0: while there are slow tasks. */
+void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms);
+
+/* @why: constant. The split of the static mode stays. */
+void daemon_phase_over(Daemon *d, const char *why);
+
+/* Makes true what the slow tasks ask for. @why: there are none; or NULL. */
+void daemon_apply(Daemon *d, uint64_t now, const char *why);
+
+/* In JSON, with a line feed (status.c): what --status says, what runs. */
+char *daemon_status(Daemon *d);
+char *daemon_tasks(Daemon *d);
+
+/* For control.h: does what is asked, and says what came of it (answer.c). */
+char *daemon_answer(void *opaque, const Request *request);
 
 #endif /* GUEST_DAEMON_INT_H */

@@ -97,7 +97,7 @@ static void add_module_tasks(GArray *slow)
     g_array_unref(loads);
 }
 
-static GArray *find_slow(Daemon *d, uint64_t now)
+GArray *daemon_slow(Daemon *d, uint64_t now)
 {
     GHashTable *players = sound_players(d->sound);
     GArray *slow = scan_slow(d->scan, now, players);
@@ -135,8 +135,8 @@ static void release(Daemon *d)
 static unsigned fast_wanted(Daemon *d, uint64_t now)
 {
     struct plan_input in = {
-        .mode = d->options->mode,
-        .fast = d->options->fast ?: MAX(cpus_count(&d->cpus) / 2, 1),
+        .mode = d->mode,
+        .fast = d->fast ?: MAX(cpus_count(&d->cpus) / 2, 1),
         .online = cpus_count(&d->cpus),
         .now_fast = d->place.split ? cpus_count(&d->place.fast) : 0,
         .slow_tasks = d->slow->len,
@@ -155,8 +155,7 @@ static unsigned fast_wanted(Daemon *d, uint64_t now)
     return plan_fast(&in, &d->reason);
 }
 
-/* Makes true what the slow tasks ask for. @why: there are none; or NULL. */
-static void apply(Daemon *d, uint64_t now, const char *why)
+void daemon_apply(Daemon *d, uint64_t now, const char *why)
 {
     unsigned n = fast_wanted(d, now);
     bool began = n && !d->place.split;
@@ -205,7 +204,7 @@ static void set_slow(Daemon *d, GArray *slow)
     }
 }
 
-static void phase_over(Daemon *d, const char *why)
+void daemon_phase_over(Daemon *d, const char *why)
 {
     uint64_t now = daemon_now();
 
@@ -216,7 +215,7 @@ static void phase_over(Daemon *d, const char *why)
     d->phase_by_host = false;
     vamp_policy_reset(d->policy, now);
     set_slow(d, g_array_new(false, false, sizeof(SlowTask)));
-    apply(d, now, why);
+    daemon_apply(d, now, why);
 }
 
 static gboolean phase_timer(gpointer opaque)
@@ -224,12 +223,11 @@ static gboolean phase_timer(gpointer opaque)
     Daemon *d = opaque;
 
     d->phase_source = 0;
-    phase_over(d, "the phase is over");
+    daemon_phase_over(d, "the phase is over");
     return G_SOURCE_REMOVE;
 }
 
-/* A user is served from now on. @length_ms 0: while there are slow tasks. */
-static void phase_begin(Daemon *d, uint64_t now, unsigned length_ms)
+void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms)
 {
     look(d, now);
     vamp_policy_begin(d->policy, now, VAMP_CAUSE_INPUT, NULL);
@@ -238,8 +236,8 @@ static void phase_begin(Daemon *d, uint64_t now, unsigned length_ms)
      * Whatever the policy says of the vCPUs' load: that is counted in ticks,
      * of which a vCPU misses some while its host does not run it.
      */
-    set_slow(d, find_slow(d, now));
-    apply(d, now, NULL);
+    set_slow(d, daemon_slow(d, now));
+    daemon_apply(d, now, NULL);
     if (d->phase_source) {
         g_source_remove(d->phase_source);
         d->phase_source = 0;
@@ -260,7 +258,7 @@ static void input_came(void *opaque)
     d->triggers++;
     d->phase_by_host = false;
     if (vamp_policy_input(d->policy, now)) {
-        phase_begin(d, now, d->options->phase_ms);
+        daemon_phase_begin(d, now, d->options->phase_ms);
     }
 }
 
@@ -273,7 +271,7 @@ static void host_began(unsigned length_ms, bool mixed, void *opaque)
     if (vamp_policy_input(d->policy, now)) {
         /* A second more than the host says, as the protocol has it. */
         d->phase_by_host = true;
-        phase_begin(d, now, length_ms + 1000);
+        daemon_phase_begin(d, now, length_ms + 1000);
     }
 }
 
@@ -283,7 +281,7 @@ static void host_ended(void *opaque)
 
     /* Our own user is not the host's to send away. */
     if (d->phase_by_host) {
-        phase_over(d, "the host's phase is over");
+        daemon_phase_over(d, "the host's phase is over");
     }
 }
 
@@ -295,7 +293,7 @@ static void sound_came(void *opaque)
         host_sound(d->host, sound_plays(d->sound));
     }
     if (d->slow->len || d->place.split) {
-        apply(d, daemon_now(), NULL);
+        daemon_apply(d, daemon_now(), NULL);
     }
 }
 
@@ -336,7 +334,7 @@ static void cpus_came(void *opaque)
         g_autofree char *text = cpus_format(&d->cpus);
 
         log_info(LOG_PHASE, "vCPUs that can be split: %s", text);
-        apply(d, daemon_now(), NULL);
+        daemon_apply(d, daemon_now(), NULL);
         tell_split(d);
     }
 }
@@ -379,7 +377,7 @@ static gboolean tick(gpointer opaque)
     cpus_came(d);
     look(d, now);
     if (d->host) {
-        GArray *slow = find_slow(d, now);
+        GArray *slow = daemon_slow(d, now);
 
         host_tasks(d->host, slow);
         host_tick(d->host, now);
@@ -387,10 +385,10 @@ static gboolean tick(gpointer opaque)
     }
     dropped = drop_done(d, now);
     if (dropped && !d->slow->len) {
-        phase_over(d, "no slow task is left");
-    } else if ((d->place.split || d->options->mode == PLAN_STATIC) &&
+        daemon_phase_over(d, "no slow task is left");
+    } else if ((d->place.split || d->mode == PLAN_STATIC) &&
                (dropped || stale(d, now))) {
-        apply(d, now, NULL);
+        daemon_apply(d, now, NULL);
     }
     return G_SOURCE_CONTINUE;
 }
@@ -463,6 +461,8 @@ Daemon *daemon_begin(const Options *options, GError **err)
     Daemon *d = g_new0(Daemon, 1);
 
     d->options = options;
+    d->mode = options->mode;
+    d->fast = options->fast;
     d->begun_ns = daemon_now();
     d->reason = "no event so far";
     d->slow = g_array_new(false, false, sizeof(SlowTask));
@@ -481,7 +481,7 @@ Daemon *daemon_begin(const Options *options, GError **err)
     }
     cpus_changed(d);
     d->input = input_begin(options->devices, input_came, cpus_came, d, err);
-    d->control = d->input ? control_begin(options->socket, daemon_status, d,
+    d->control = d->input ? control_begin(options->socket, daemon_answer, d,
                                           err) : NULL;
     if (!d->control) {
         daemon_end(d);

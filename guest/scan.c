@@ -377,27 +377,43 @@ static int by_load(const void *a, const void *b)
     return x->permille < y->permille ? 1 : x->permille > y->permille ? -1 : 0;
 }
 
-static void add_slow(GArray *slow, SlowKind kind, pid_t id, pid_t pid,
-                     uint32_t permille)
+static void add(GArray *tasks, SlowKind kind, pid_t id, pid_t pid,
+                uint32_t permille)
 {
     SlowTask t = { .kind = kind, .id = id, .pid = pid, .permille = permille,
                    .cpu = -1 };
-    char name[64], text[1024];
-    ProcStat st;
 
-    g_snprintf(name, sizeof(name), "/proc/%d/task/%d/stat", (int)pid,
-               (int)(kind == SLOW_THREAD ? id : pid));
-    if (procfs_read_buf(name, text, sizeof(text)) > 0 &&
-        procfs_parse_stat(text, &st)) {
-        g_strlcpy(t.name, st.name, sizeof(t.name));
-        t.cpu = st.cpu;
-    }
-    g_array_append_val(slow, t);
+    g_array_append_val(tasks, t);
 }
 
-GArray *scan_slow(Scan *s, uint64_t now, GHashTable *exempt)
+/* Most load first, not too many, and what only they need to know. */
+static void finish(GArray *tasks)
 {
-    GArray *slow = g_array_new(false, false, sizeof(SlowTask));
+    unsigned i;
+
+    g_array_sort(tasks, by_load);
+    if (tasks->len > SCAN_SLOW_MAX) {
+        g_array_set_size(tasks, SCAN_SLOW_MAX);
+    }
+    for (i = 0; i < tasks->len; i++) {
+        SlowTask *t = &g_array_index(tasks, SlowTask, i);
+        char name[64], text[1024];
+        ProcStat st;
+
+        g_snprintf(name, sizeof(name), "/proc/%d/task/%d/stat", (int)t->pid,
+                   (int)(t->kind == SLOW_THREAD ? t->id : t->pid));
+        if (procfs_read_buf(name, text, sizeof(text)) > 0 &&
+            procfs_parse_stat(text, &st)) {
+            g_strlcpy(t->name, st.name, sizeof(t->name));
+            t->cpu = st.cpu;
+        }
+    }
+}
+
+/* Threads with a load of at least @least. Processes in @exempt are left out. */
+static void add_threads(Scan *s, GArray *tasks, uint64_t now, uint32_t least,
+                        GHashTable *exempt)
+{
     GHashTableIter iter, threads;
     gpointer key, value, tid, thread;
 
@@ -413,11 +429,20 @@ GArray *scan_slow(Scan *s, uint64_t now, GHashTable *exempt)
             Thread *t = thread;
             uint32_t load = vamp_ring_permille(&t->load, PERIOD_NS, now);
 
-            if (load > s->threshold) {
-                add_slow(slow, SLOW_THREAD, GPOINTER_TO_INT(tid), p->pid, load);
+            if (load >= least) {
+                add(tasks, SLOW_THREAD, GPOINTER_TO_INT(tid), p->pid, load);
             }
         }
     }
+}
+
+GArray *scan_slow(Scan *s, uint64_t now, GHashTable *exempt)
+{
+    GArray *slow = g_array_new(false, false, sizeof(SlowTask));
+    GHashTableIter iter;
+    gpointer key, value;
+
+    add_threads(s, slow, now, s->threshold + 1, exempt);
     g_hash_table_iter_init(&iter, s->jobs);
     while (g_hash_table_iter_next(&iter, &key, &value)) {
         Job *j = value;
@@ -427,14 +452,28 @@ GArray *scan_slow(Scan *s, uint64_t now, GHashTable *exempt)
             !(exempt && (g_hash_table_contains(exempt, key) ||
                          g_hash_table_contains(exempt,
                                                GINT_TO_POINTER(j->pid))))) {
-            add_slow(slow, SLOW_JOB, GPOINTER_TO_INT(key), j->pid, load);
+            add(slow, SLOW_JOB, GPOINTER_TO_INT(key), j->pid, load);
         }
     }
-    g_array_sort(slow, by_load);
-    if (slow->len > SCAN_SLOW_MAX) {
-        g_array_set_size(slow, SCAN_SLOW_MAX);
-    }
+    finish(slow);
     return slow;
+}
+
+GArray *scan_busy(Scan *s, uint64_t now, const GArray *slow)
+{
+    GArray *busy = g_array_new(false, false, sizeof(SlowTask));
+    unsigned i;
+
+    add_threads(s, busy, now, 1, NULL);
+    for (i = busy->len; i-- > 0; ) {
+        const SlowTask *t = &g_array_index(busy, SlowTask, i);
+
+        if (scan_belongs(s, slow, t->pid, t->id)) {
+            g_array_remove_index_fast(busy, i);
+        }
+    }
+    finish(busy);
+    return busy;
 }
 
 bool scan_still_slow(Scan *s, uint64_t now, SlowTask *task)

@@ -72,6 +72,13 @@ void scan_look(Scan *s, uint64_t now, uint64_t busy_ns);
  */
 GArray *scan_slow(Scan *s, uint64_t now, GHashTable *exempt);
 
+/*
+ * The other threads (SlowTask) that use at least one per mille of a vCPU at
+ * @now, most load first, at most SCAN_SLOW_MAX: neither in @slow nor belonging
+ * to what is.
+ */
+GArray *scan_busy(Scan *s, uint64_t now, const GArray *slow);
+
 /* Is @task still above the threshold? Sets its load. */
 bool scan_still_slow(Scan *s, uint64_t now, SlowTask *task);
 

@@ -83,7 +83,7 @@ class Tests:
         tap.check(g.cpus_of(2) == '0-3', 'a kernel thread was moved')
         tap.check(g.cpus_of(g.pid) == '0-3', 'vdiguest moved itself')
         now = g.status()
-        tap.check(now['slow-tasks'][0]['thread'] == hog,
+        tap.check(now['slow-tasks'][0]['id'] == hog,
                   f'another task is slow: {now}')
         g.hogs(0)
         g.wait_status(isolated=False, reason='no slow task is left')
