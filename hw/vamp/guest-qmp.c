@@ -246,8 +246,11 @@ static bool say_all(struct vamp_hint_view *view, VampTaskHintList *tasks,
         !say(view, "tasks begin", "tasks", errp)) {
         return false;
     }
-    for (VampTaskHintList *l = tasks; l; l = l->next) {
-        if (!say_task(view, l->value, n++, errp)) {
+    for (VampTaskHintList *l = tasks; l; l = l->next, n++) {
+        if (l->value->has_background && !l->value->background) {
+            continue;
+        }
+        if (!say_task(view, l->value, n, errp)) {
             return false;
         }
     }

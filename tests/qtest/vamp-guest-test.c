@@ -215,7 +215,10 @@ static void test_set_tasks(void)
 
     qtest_qmp_assert_success(qts, "{ 'execute': 'vamp-set-tasks', 'arguments':"
                              " { 'tasks': [ { 'id': 5, 'load-permille': 990,"
-                             " 'name': 'make all', 'vcpu': 1 } ],"
+                             " 'name': 'make all', 'vcpu': 1, 'pid': 4,"
+                             " 'background': true },"
+                             " { 'id': 6, 'load-permille': 20, 'name': 'X',"
+                             " 'background': false } ],"
                              " 'valid-ms': 2000 } }");
     hints_expect_source(qts, "management", "vamp-set-tasks has said so");
     g_assert_cmpint(hints_tasks(qts), ==, 1);
