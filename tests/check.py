@@ -307,7 +307,7 @@ def group_style():
     files = run(['git', 'ls-files', 'core/*.[ch]', 'hw/*.[ch]',
                  'include/*.h', 'accel/*.[ch]', 'ui/*.[ch]', 'audio/*.[ch]',
                  'tests/qtest/*.[ch]', 'tests/unit/*.[ch]',
-                 'broker/*.[ch]', 'guest/*.[ch]',
+                 'broker/*.[ch]', 'guest/*.[ch]', 'qga/*.[ch]',
                  'lab/*.[ch]'])[1].split()
     # It sees __KERNEL__ in the one file that may have it, and takes the
     # product sign of a comment for a pointer.

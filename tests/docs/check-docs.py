@@ -283,6 +283,23 @@ def check_vdiguest():
         miss(f'docs/tools/vdiguest.rst: option --{name} does not exist')
 
 
+def check_agent():
+    """The guest agent's commands, their arguments, and what they need."""
+    manual = read('docs/system/vamp-guest.rst')
+    schema_text = re.sub(r'^\s*#.*$', '', read('qga/vamp.json'), flags=re.M)
+    commands = re.findall(r"'command':\s*'([\w-]+)'(.*?)\n\s*'if'", schema_text,
+                          flags=re.S)
+    if not commands:
+        miss('qga/vamp.json: no commands found')
+    for name, rest in commands:
+        for word in [name] + re.findall(r"'\*?([\w-]+)'\s*:", rest):
+            if word not in ('data', 'returns') and f'``{word}``' not in manual:
+                miss(f'docs/system/vamp-guest.rst: {word} of {name} is missing')
+    for name in sorted(set(re.findall(r'guest-vamp-[\w-]*\w', manual))):
+        if name not in dict(commands):
+            miss(f'docs/system/vamp-guest.rst: {name} does not exist')
+
+
 def check_specification():
     """Every test that the specification names exists."""
     tests = ' '.join(p.read_text(encoding='utf-8')
@@ -313,6 +330,7 @@ def main():
     check_reasons(both)
     check_files()
     check_vdiguest()
+    check_agent()
     check_specification()
     for text in misses:
         print(text)
