@@ -48,11 +48,16 @@ def libraries(program):
     return re.findall(r'(/\S+)', out)
 
 
-def make_initrd(path):
-    """The test guest's initramfs, and vdiguest with all that it needs."""
-    files = {PROGRAM.lstrip('/'): os.path.realpath(VDIGUEST)}
-    for library in libraries(VDIGUEST):
-        files[library.lstrip('/')] = os.path.realpath(library)
+def make_initrd(path, programs=None):
+    """
+    The test guest's initramfs, and programs with all that they need: {where
+    in the guest: program}, vdiguest if not told.
+    """
+    files = {}
+    for where, program in (programs or {PROGRAM: VDIGUEST}).items():
+        files[where.lstrip('/')] = os.path.realpath(program)
+        for library in libraries(program):
+            files[library.lstrip('/')] = os.path.realpath(library)
     command = [os.path.join(TOP, 'scripts', 'mkinitramfs'), '-u', '-i',
                os.path.join(BUILD, 'guest', 'init'), '-o', path]
     modules = os.path.join(BUILD, 'kernel', 'modules')

@@ -51,6 +51,7 @@ DEV_LINKS = {'ptmx': 'pts/ptmx', 'fd': '/proc/self/fd',
 # Debian's user of QEMU; libvirtd does not start without it.
 USER, UID = 'libvirt-qemu', 64055
 LOCKS = '/run/vamp'
+PORT_AGENT = 'org.qemu.guest_agent.0'
 START_S = 60
 COMMAND_S = 120
 BOOT_S = 240
@@ -266,12 +267,14 @@ class Domain:
     @cpuset   attribute of <vcpu>
     @smp      vCPUs
     @plugged  how many of them are there at the start
+    @initrd   its initramfs, one that libvirt may give to QEMU's user
+    @agent    it has the channel of the guest agent
 
     .qmp is the domain itself: cmd() as in vamp_guest.Qmp.
     """
 
     def __init__(self, daemon, name, args=(), cputune='', cpuset=None, smp=2,
-                 plugged=None):
+                 plugged=None, initrd=None, agent=False):
         self.daemon = daemon
         self.name = name
         self.args = list(args)
@@ -279,6 +282,8 @@ class Domain:
         self.cpuset = cpuset
         self.smp = smp
         self.plugged = plugged or smp
+        self.initrd = initrd or os.path.join(daemon.rundir, 'initramfs.gz')
+        self.agent = agent
         self.socket = f'/run/{name}.ctl'
         self.qmp = self
         self._control = None
@@ -287,6 +292,8 @@ class Domain:
         """Its description."""
         args = ''.join(f'<qemu:arg value={quoteattr(a)}/>' for a in self.args)
         cpuset = f" cpuset='{self.cpuset}'" if self.cpuset else ''
+        agent = f"<channel type='unix'><target type='virtio' " \
+                f"name='{PORT_AGENT}'/></channel>" if self.agent else ''
         return f"""
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{self.name}</name>
@@ -296,7 +303,7 @@ class Domain:
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>
     <kernel>{self.daemon.rundir}/vmlinuz</kernel>
-    <initrd>{self.daemon.rundir}/initramfs.gz</initrd>
+    <initrd>{self.initrd}</initrd>
     <cmdline>quiet panic=-1 mitigations=off tsc=reliable no_timer_check</cmdline>
   </os>
   <features><acpi/><apic/></features>
@@ -308,6 +315,7 @@ class Domain:
       <source mode='bind' path='{self.socket}'/>
       <target type='virtio' name='{PORT_CONTROL}'/>
     </channel>
+    {agent}
   </devices>
   <qemu:commandline>{args}</qemu:commandline>
 </domain>
@@ -345,6 +353,15 @@ class Domain:
         if 'error' in reply:
             raise QmpError(command, reply['error'])
         return reply['return']
+
+    def ask_agent(self, command, **arguments):
+        """A command of the guest agent; returns its result. GuestError with
+        the text of an error, of libvirt's or the agent's."""
+        message = {'execute': command, 'arguments': {
+            k.replace('_', '-'): v for k, v in arguments.items()}}
+        return json.loads(self.daemon.virsh(
+            'qemu-agent-command', '--timeout', str(COMMAND_S // 2), self.name,
+            json.dumps(message)))['return']
 
     def log(self):
         """What QEMU said."""
