@@ -34,7 +34,7 @@ help:
 	@echo 'make build           only build: build/bin/qemu-system-x86_64 (slim: what run and check need), vdiguest'
 	@echo 'make kmod            build kvm.ko, kvm-amd.ko, kvm-intel.ko (KERNEL_VERSION=6.12...: for this kernel): build/kmod'
 	@echo 'make kmod-deb        a DKMS package of them: build/vamp-dkms_VERSION_all.deb'
-	@echo 'make guest-deb       a package for the inside of Debian guests: vdiguest, its unit and man page'
+	@echo 'make guest-deb       a package for the inside of Debian guests: vdiguest, our qemu-ga, their units'
 	@echo 'make full            build QEMU with all default features and devices; make install DESTDIR=... PREFIX=...'
 	@echo 'make update          ask the archive for a newer QEMU $(shell . upstream/qemu.conf; echo $$QEMU_SERIES).x and build it'
 	@echo 'make clean           remove what was built (the downloaded sources stay); distclean: everything'
