@@ -142,13 +142,23 @@ class Host(Vm):
                and what the guests boot
     @guests    how many Guests may be made of it; 0: it has no QEMU
     @kmod      KVM's modules are those of `make kmod`, not the stock ones
+    @icount    its clock counts instructions, two ns each, whatever else this
+               machine does; all its CPUs take turns
     The other arguments as for Vm.
     """
 
     PORTS = ('qmp', 'control', 'answer')
+    ICOUNT = ['-icount', 'shift=1,sleep=off', '-seed', '1',
+              '-rtc', 'base=2026-01-01,clock=vm']
+    # Reads of an x2APIC's timer are not where a clock that counts may be read:
+    # "Bad icount read".
+    ICOUNT_APPEND = ' nokaslr norandmaps nox2apic'
 
     def __init__(self, name, rundir, modules=(), files=None, guests=8, smp=2,
-                 memory=2048, extra=(), append='', kmod=False):
+                 memory=2048, extra=(), append='', kmod=False, icount=False):
+        if icount:
+            extra = self.ICOUNT + list(extra)
+            append += self.ICOUNT_APPEND
         self.rundir = rundir
         self.kmod = kmod
         self.modules = list(modules)
@@ -159,6 +169,8 @@ class Host(Vm):
             initrd=os.path.join(rundir, name + '.cpio'),
             extra=self._machine(rundir, name, guests) + list(extra),
             append=f'intel_iommu=on {append}')
+        if icount:
+            self.accel = 'tcg,thread=single'
         self._serial = 0
 
     @staticmethod
