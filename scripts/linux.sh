@@ -9,6 +9,18 @@ tree_version() {
 # kernel_version NAME: X.Y.Z of a kernel's name as in `uname -r`
 kernel_version() { printf '%s\n' "$1" | sed 's/^\([0-9]*\.[0-9]*\.[0-9]*\).*/\1/'; }
 
+# compiler_of HEADERS: `compiler`, arguments of make for the one that the kernel was compiled with. Modules need it: its
+# options are in the configuration.
+compiler_of() {
+    local cc short
+    compiler=()
+    cc=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' "$1/.config")
+    [ -n "$cc" ] && ! command -v "$cc" > /dev/null || return 0
+    short=${cc##*-linux-gnu-}
+    command -v "$short" > /dev/null || die "the kernel was compiled by $cc, which is missing (package $short)"
+    compiler=("CC=$short" CROSS_COMPILE=)
+}
+
 # unpack_source TAR FOLDER MEMBER...: the members, and what KVM is built from
 unpack_source() {
     local tar=$1 dir=$2 out

@@ -12,7 +12,7 @@
  * it calls may account and nothing else.
  *
  * Locks, outermost first: kvm_vamp.lock, kvm_vamp_vcpu.apply_lock,
- * kvm_vamp_vcpu.lock.
+ * kvm_vamp_vcpu.lock; kvm_vamp_pv.lock alone.
  *
  * Copyright (c) 2026 The VAMP authors
  */
@@ -29,6 +29,7 @@
 
 #include "core/policy.h"
 #include <linux/kvm_vamp.h>
+#include <linux/kvm_vamp_pv.h>
 
 /*
  * The stock modules have no version. So `modinfo` and /sys/module/kvm/version
@@ -42,9 +43,11 @@ struct kvm_vamp_view {
 	struct rcu_head rcu;
 	u32 nr;
 	u64 task[KVM_VAMP_MAX_TASKS];
+	u16 permille[KVM_VAMP_MAX_TASKS];	/* for the guest; 0: not asked */
 };
 
 struct kvm_vamp;
+struct kvm_vamp_pv;
 
 /* One vCPU. Lives as long as the vCPU, once VAMP has been on. */
 struct kvm_vamp_vcpu {
@@ -74,6 +77,10 @@ struct kvm_vamp_vcpu {
 	u32 kpti_flips;
 	pid_t delay_tid;	/* whose run delay that is */
 	u64 delay_ns;
+	/* Where the guest tells what runs; shared, 0: it has not said where */
+	u32 pv_generation;
+	u64 pv_data;		/* as it was written to the MSR */
+	struct gfn_to_hva_cache pv_at;
 
 	raw_spinlock_t lock;	/* of what follows; taken by the notifier too */
 	u64 since_ns;		/* accounted until here */
@@ -126,6 +133,7 @@ struct kvm_vamp {
 	char fault[KVM_VAMP_REASON_LEN];
 	u64 faults;
 	const struct vamp_task_table **table;	/* [nr_vcpus], for the policy */
+	struct kvm_vamp_pv *pv;	/* NULL: never offered; stays until the VM goes */
 };
 
 /* What kvm-amd or kvm-intel adds. */
@@ -198,6 +206,35 @@ void kvm_vamp_expire_work(struct work_struct *work);
 void kvm_vamp_fault(struct kvm_vamp *vamp, const char *reason);
 void kvm_vamp_fault_work(struct work_struct *work);
 
+/* --- vamp_pv.c: what the guest says ---------------------------------------- */
+
+/* The vCPU runs v->task: its name may be there to be read. vCPU; may sleep. */
+void kvm_vamp_pv_read(struct kvm_vamp_vcpu *v);
+
+static inline void kvm_vamp_pv_look(struct kvm_vamp_vcpu *v)
+{
+	if (v->pv_generation)
+		kvm_vamp_pv_read(v);
+}
+
+/* Nobody says any more what runs on the vCPU. vCPU. */
+void kvm_vamp_pv_forget(struct kvm_vamp_vcpu *v);
+
+/* @view, or NULL, will be published: for the guest to ask about. Caller. */
+void kvm_vamp_pv_plan(struct kvm_vamp *vamp, struct kvm_vamp_view *view);
+
+/* KVM_VAMP_PV and KVM_VAMP_NAMES. Caller. */
+long kvm_vamp_pv_ioctl(struct kvm_vamp *vamp, unsigned int ioctl,
+		       void __user *argp);
+
+/* False: no leaf of ours, or none now. vCPU. */
+bool kvm_vamp_pv_cpuid(struct kvm_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx,
+		       u32 *edx);
+
+/* As kvm_set_msr_common() and kvm_get_msr_common() return it. vCPU. */
+int kvm_vamp_pv_set_msr(struct kvm_vcpu *vcpu, const struct msr_data *msr);
+int kvm_vamp_pv_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
+
 /* --- vamp_main.c: life ---------------------------------------------------- */
 
 /* Off: every thread is put back. Caller. */
@@ -269,9 +306,27 @@ static inline void kvm_vamp_update(struct kvm_vcpu *vcpu)
 /* INIT or RESET: the vendor's state is as at first, without our exits. */
 static inline void kvm_vamp_reset(struct kvm_vcpu *vcpu)
 {
-	if (static_branch_unlikely(&kvm_vamp_used))
+	if (static_branch_unlikely(&kvm_vamp_used)) {
+		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+
 		kvm_make_request(KVM_REQ_VAMP, vcpu);
+		if (v)
+			kvm_vamp_pv_forget(v);
+	}
 }
+
+/* CPUID is emulated: is it one of our leaves? vCPU. */
+static inline bool kvm_vamp_cpuid(struct kvm_vcpu *vcpu, u32 *eax, u32 *ebx,
+				  u32 *ecx, u32 *edx)
+{
+	return static_branch_unlikely(&kvm_vamp_used) &&
+	       (*eax & ~0xffU) == KVM_CPUID_VAMP_SIGNATURE &&
+	       kvm_vamp_pv_cpuid(vcpu, eax, ebx, ecx, edx);
+}
+
+/* The MSRs between these go to kvm_vamp_pv_set_msr() and _get_msr(). */
+#define KVM_VAMP_MSR_FIRST	MSR_KVM_VAMP_TASK
+#define KVM_VAMP_MSR_LAST	MSR_KVM_VAMP_SLOW_LAST
 
 /* It has halted, and waits from now on. vCPU. */
 static inline void kvm_vamp_halt(struct kvm_vcpu *vcpu)

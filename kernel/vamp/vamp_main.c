@@ -170,6 +170,7 @@ void kvm_vamp_vm_destroy(struct kvm *kvm)
 	cancel_delayed_work_sync(&vamp->expire);
 	kvfree(vamp->policy);
 	kvfree(vamp->table);
+	kvfree(vamp->pv);
 	kfree(vamp);
 	static_branch_dec(&kvm_vamp_used);
 }
@@ -519,6 +520,8 @@ long kvm_vamp_vm_ioctl(struct kvm *kvm, unsigned int ioctl, void __user *argp)
 	case KVM_VAMP_STATUS:
 	case KVM_VAMP_VCPU:
 	case KVM_VAMP_TASKS:
+	case KVM_VAMP_PV:
+	case KVM_VAMP_NAMES:
 		break;
 	default:
 		return -ENOIOCTLCMD;
@@ -532,6 +535,8 @@ long kvm_vamp_vm_ioctl(struct kvm *kvm, unsigned int ioctl, void __user *argp)
 	mutex_unlock(&vamps_lock);
 	if (ioctl == KVM_VAMP_STATUS)
 		ret = vamp_status(vamp, argp);
+	else if (vamp && (ioctl == KVM_VAMP_PV || ioctl == KVM_VAMP_NAMES))
+		ret = kvm_vamp_pv_ioctl(vamp, ioctl, argp);
 	else if (!vamp || !vamp->on)
 		ret = -ENXIO;
 	else if (ioctl == KVM_VAMP_EVENT)

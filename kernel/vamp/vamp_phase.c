@@ -147,6 +147,7 @@ static void publish(struct kvm_vamp *vamp, struct kvm_vamp_view *view)
 	bool exact;
 
 	exact = vamp->on && ((vamp->cfg.flags & KVM_VAMP_F_EXACT) || view);
+	kvm_vamp_pv_plan(vamp, view);
 	old = rcu_replace_pointer(vamp->view, view,
 				  lockdep_is_held(&vamp->lock));
 	if (old)

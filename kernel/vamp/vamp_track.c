@@ -277,6 +277,7 @@ static void switched(struct kvm_vamp_vcpu *v, u64 task)
 	look_for_kpti(v, from, task);
 	trace_kvm_vamp_switch(v->vcpu->vcpu_id, from, task, false);
 	kvm_vamp_apply(v);
+	kvm_vamp_pv_look(v);
 }
 
 /* The clock of the tick: time for a sample, the end of a boost? */
@@ -299,6 +300,7 @@ static void ticked(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 	if (sample) {
 		next_sample(v);
 		v->samples++;
+		kvm_vamp_pv_look(v);
 		if (v->task != from) {
 			v->switches++;
 			WRITE_ONCE(v->boosted, false);

@@ -204,11 +204,54 @@ struct kvm_vamp_tasks {
 	struct kvm_vamp_load load[KVM_VAMP_MAX_TASKS];
 };
 
+/*
+ * KVM_VAMP_PV: offers the guest the interface of linux/kvm_vamp_pv.h, or no
+ * longer. Either forgets what the guest has said; offered again, its generation
+ * is another one. So this is also what a reset of the machine has to call.
+ * EINVAL: flags; ENXIO: VAMP has never been on in this VM; ENOMEM.
+ */
+#define KVM_VAMP_PV_OFFER	(1U << 0)
+
+struct kvm_vamp_pv_config {
+	__u32 flags;		/* KVM_VAMP_PV_OFFER */
+	__u32 reserved[3];
+};
+
+#define KVM_VAMP_MAX_NAMES	128
+#define KVM_VAMP_NAME_LEN	16
+
+/* A task by its guest's own name: a claim, printable ASCII, NUL-terminated */
+struct kvm_vamp_name {
+	__u64 task;
+	__u64 seen_ns;
+	__u32 pid;
+	__u32 reserved;
+	char name[KVM_VAMP_NAME_LEN];
+};
+
+/*
+ * KVM_VAMP_NAMES: what the guest calls the tasks that were seen, at most
+ * KVM_VAMP_MAX_NAMES, those seen last. Works when VAMP is off.
+ */
+struct kvm_vamp_names {
+	__u32 flags;		/* KVM_VAMP_PV_OFFER */
+	__u32 nr;		/* of name[] */
+	__u32 vcpus;		/* that have said where they tell it */
+	__u32 generation;
+	__u64 refused;		/* values that the guest may not write */
+	__u64 torn;		/* looks that came in mid-write */
+	__u64 lost;		/* records whose memory has gone */
+	__u64 reserved[4];
+	struct kvm_vamp_name name[KVM_VAMP_MAX_NAMES];
+};
+
 #define KVM_VAMP_SET	_IOW(0xAE, 0xf0, struct kvm_vamp_config)
 #define KVM_VAMP_EVENT	_IOW(0xAE, 0xf1, struct kvm_vamp_event)
 #define KVM_VAMP_PLAN	_IOW(0xAE, 0xf2, struct kvm_vamp_plan)
 #define KVM_VAMP_STATUS	_IOR(0xAE, 0xf3, struct kvm_vamp_status)
 #define KVM_VAMP_VCPU	_IOWR(0xAE, 0xf4, struct kvm_vamp_vcpu_status)
 #define KVM_VAMP_TASKS	_IOWR(0xAE, 0xf5, struct kvm_vamp_tasks)
+#define KVM_VAMP_PV	_IOW(0xAE, 0xfa, struct kvm_vamp_pv_config)
+#define KVM_VAMP_NAMES	_IOR(0xAE, 0xfb, struct kvm_vamp_names)
 
 #endif /* __LINUX_KVM_VAMP_H */

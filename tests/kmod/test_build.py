@@ -35,6 +35,7 @@ API = '''
 #define KVM_EXIT_VAMP 999
 #define KVM_FEATURE_VAMP 30
 #define MSR_KVM_VAMP 0x4b564dffUL
+#define KVM_CPUID_VAMP 0x40005600
 '''
 
 
@@ -188,7 +189,7 @@ def failed_make(place):
 def free(place):
     """Numbers that nobody has"""
     code, output = place.run('check-uapi', place.source)
-    check(code == 0 and '6 numbers of our API' in output, output)
+    check(code == 0 and '7 numbers of our API' in output, output)
 
 
 def taken(place):
@@ -202,7 +203,11 @@ def taken(place):
              'KVM_VAMP_GET: the ioctl 0xf1 is KVM_NEW'),
             ('#define KVM_EXIT_NEW (1000 - 1)', 'KVM_EXIT_VAMP: the exit'),
             ('#define KVM_FEATURE_NEW 30', 'KVM_FEATURE_VAMP: the CPUID'),
-            ('#define MSR_KVM_NEW 0x4b564dff', 'MSR_KVM_VAMP: the MSR')):
+            ('#define MSR_KVM_NEW 0x4b564dff', 'MSR_KVM_VAMP: the MSR'),
+            ('#define MSR_KVM_NEW 0x4b564d00',
+             'MSR_KVM_VAMP: .* is in the block of MSR_KVM_NEW'),
+            ('#define KVM_CPUID_NEW 0x40005677',
+             'KVM_CPUID_VAMP: .* is in the block of KVM_CPUID_NEW')):
         write(path, f'{headers}{line}\n')
         place.refused(words, 'check-uapi', place.source)
 

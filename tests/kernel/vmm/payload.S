@@ -13,7 +13,7 @@
 
     .section .rodata
     .code64
-    .globl payload_start, payload_nmi, payload_end
+    .globl payload_start, payload_nmi, payload_gp, payload_end
 
 payload_start:
     movq    B_ROUNDS(%rdi), %r8
@@ -24,6 +24,12 @@ payload_start:
     je      identify
     cmpl    $OP_HALT, %eax
     je      halt
+    cmpl    $OP_LEAF, %eax
+    je      leaf
+    cmpl    $OP_RDMSR, %eax
+    je      read
+    cmpl    $OP_WRMSR, %eax
+    je      write
 done:
     outb    %al, $PORT_DONE
     jmp     payload_start
@@ -108,6 +114,41 @@ halt:
     decq    %r8
     jnz     4b
     jmp     done
+
+/* --- OP_LEAF, OP_RDMSR, OP_WRMSR ------------------------------------------ */
+
+leaf:
+    movl    B_CR3(%rdi), %eax
+    xorl    %ecx, %ecx
+    cpuid
+    movq    %rax, B_TSC(%rdi)
+    movq    %rbx, B_TSC+8(%rdi)
+    movq    %rcx, B_TSC+16(%rdi)
+    movq    %rdx, B_TSC+24(%rdi)
+    jmp     done
+
+read:
+    movl    B_CR3(%rdi), %ecx
+    xorl    %eax, %eax
+    xorl    %edx, %edx
+    rdmsr
+    shlq    $32, %rdx
+    orq     %rdx, %rax
+    movq    %rax, B_TSC(%rdi)
+    jmp     done
+
+write:
+    movl    B_CR3(%rdi), %ecx
+    movl    B_STAY(%rdi), %eax
+    movl    B_STAY+4(%rdi), %edx
+    wrmsr
+    jmp     done
+
+payload_gp:
+    incq    B_FAULTS(%rdi)
+    addq    $2, 8(%rsp)
+    addq    $8, %rsp
+    iretq
 
 payload_nmi:
     incq    B_NMIS(%rdi)

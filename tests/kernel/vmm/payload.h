@@ -35,6 +35,13 @@
 #define OP_CPUID        2
 /* Loads the first step's CR3; then halts until an NMI, stays for its time. */
 #define OP_HALT         3
+/*
+ * With the first step's CR3 as the register's number: reads CPUID's leaf, reads
+ * the MSR, writes the first step's time to it. What was read is in B_TSC.
+ */
+#define OP_LEAF         4
+#define OP_RDMSR        5
+#define OP_WRMSR        6
 
 #define B_OP            0x00
 #define B_STEPS         0x04
@@ -48,6 +55,7 @@
 #define B_DONE          0x38
 #define B_NMIS          0x40
 #define B_NOW           0x48
+#define B_FAULTS        0x50
 #define B_CR3           0x80
 #define B_STAY          0x100
 #define B_TSC           0x180
@@ -70,7 +78,8 @@ struct block {
     volatile uint64_t done;     /* ... and of rounds */
     volatile uint64_t nmis;
     volatile uint64_t now;      /* number of the step that runs */
-    uint64_t pad[6];
+    volatile uint64_t faults;   /* #GP, which skips an instruction of 2 bytes */
+    uint64_t pad[5];
     uint64_t cr3[MAX_STEPS];
     uint64_t stay[MAX_STEPS];   /* in cycles of the TSC */
     volatile uint64_t tsc[MAX_STEPS];   /* its own account of them */
@@ -90,11 +99,13 @@ SAME(loads, B_LOADS);
 SAME(done, B_DONE);
 SAME(nmis, B_NMIS);
 SAME(now, B_NOW);
+SAME(faults, B_FAULTS);
 SAME(cr3, B_CR3);
 SAME(stay, B_STAY);
 SAME(tsc, B_TSC);
 
-extern const uint8_t payload_start[], payload_nmi[], payload_end[];
+extern const uint8_t payload_start[], payload_nmi[], payload_gp[],
+    payload_end[];
 
 #endif /* __ASSEMBLER__ */
 #endif /* PAYLOAD_H */

@@ -19,6 +19,8 @@
 #include <unistd.h>
 #include "vm.h"
 
+#define VECTOR_NMI      2
+#define VECTOR_GP       13
 #define CR0_PE          (1u << 0)
 #define CR0_NE          (1u << 5)
 #define CR0_PG          (1u << 31)
@@ -113,17 +115,25 @@ uint64_t task(unsigned int n)
     return PML4S_AT + n * 0x1000ull;
 }
 
+static void put_handler(struct vm *vm, int vector, const uint8_t *code)
+{
+    uint64_t handler = CODE_AT + (code - payload_start);
+
+    put64(vm, IDT_AT + vector * 16,
+          (handler & 0xffff) | (SELECTOR_CODE << 16) | 0x8e0000000000 |
+          (handler >> 16) << 48);
+}
+
 static void fill(struct vm *vm)
 {
-    uint64_t handler = CODE_AT + (payload_nmi - payload_start);
     uint64_t at;
 
     memcpy(vm->mem + CODE_AT, payload_start, payload_end - payload_start);
     /* The end of an NMI loads these selectors anew. */
     put64(vm, GDT_AT + SELECTOR_CODE, 0x00209b0000000000);
     put64(vm, GDT_AT + SELECTOR_DATA, 0x0000930000000000);
-    put64(vm, IDT_AT + 2 * 16, (handler & 0xffff) | (SELECTOR_CODE << 16) |
-          0x8e0000000000 | (handler >> 16) << 48);
+    put_handler(vm, VECTOR_NMI, payload_nmi);
+    put_handler(vm, VECTOR_GP, payload_gp);
     for (at = PML4S_AT; at < MEM_SIZE; at += 0x1000) {
         put64(vm, at, PDPT_AT | PTE_RW);
     }
