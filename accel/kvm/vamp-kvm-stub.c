@@ -45,6 +45,16 @@ bool vamp_kvm_vcpu(CPUState *cpu, VampKvmVcpu *out)
     g_assert_not_reached();
 }
 
+bool vamp_kvm_names_offer(bool on, Error **errp)
+{
+    g_assert_not_reached();
+}
+
+bool vamp_kvm_names(VampKvmNames *out)
+{
+    g_assert_not_reached();
+}
+
 char *vamp_kvm_tracking(void)
 {
     g_assert_not_reached();

@@ -97,6 +97,9 @@ static HumanReadableText *show_policy(Error **errp)
                            info->sound->playing ? "playing" :
                            info->sound->active ? "silent" : "off",
                            info->sound->reason);
+    g_string_append_printf(buf, "names %s: %s\n",
+                           info->names->active ? "offered" : "off",
+                           info->names->reason);
     print_guest(buf, info->guest);
     if (info->fault) {
         g_string_append_printf(buf, "fault: %s\n", info->fault);
@@ -107,9 +110,14 @@ static HumanReadableText *show_policy(Error **errp)
         print_vcpu(buf, l->value);
     }
     for (VampTaskList *l = info->background_tasks; l; l = l->next) {
-        g_string_append_printf(buf, "background task %s%s%s, %.1f %%\n",
-                               l->value->task, l->value->name ? " " : "",
-                               l->value->name ?: "", l->value->load_percent);
+        g_string_append_printf(buf, "background task %s", l->value->task);
+        if (l->value->name) {
+            g_string_append_printf(buf, " %s", l->value->name);
+        }
+        if (l->value->has_id) {
+            g_string_append_printf(buf, " (%" PRId64 ")", l->value->id);
+        }
+        g_string_append_printf(buf, ", %.1f %%\n", l->value->load_percent);
     }
     return human_readable_text_from_str(buf);
 }

@@ -458,6 +458,7 @@ static void tracker_pick(VampPolicy *p)
         p->tracker_reason = g_strdup(why->str);
         trace_vamp_tracker(VampTracker_str(p->tracker), p->tracker_reason);
     }
+    vamp_names_open(p);
 }
 
 void vamp_tracker_choose(VampPolicy *p)
@@ -507,6 +508,7 @@ void vamp_tracker_close(VampPolicy *p)
             vamp_tracker_stop_vcpu(p, i, false);
         }
     }
+    vamp_names_close(p);
     if (p->tracker == VAMP_TRACKER_KVM) {
         vamp_kvm_untrack();
     }

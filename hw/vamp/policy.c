@@ -284,6 +284,7 @@ static void vamp_policy_finalize(Object *obj)
     g_free(p->tracker_reason);
     g_free(p->actuator_reason);
     g_free(p->sound_reason);
+    g_free(p->names_reason);
     g_free(p->broker);
     g_free(p->id);
     g_free(p->qtest_schedstat_dir);
@@ -301,6 +302,7 @@ static void vamp_policy_instance_init(Object *obj)
     p->broker = g_strdup(VAMP_BROKER_SOCKET);
     p->tracker = p->eyes = VAMP_TRACKER_NONE;
     p->audio_wanted = ON_OFF_AUTO_AUTO;
+    p->names_wanted = ON_OFF_AUTO_AUTO;
     p->triggers = VAMP_TRIGGERS_DEFAULT;
 }
 

@@ -285,6 +285,28 @@ static void set_audio(Object *obj, const char *value, Error **errp)
     }
 }
 
+static char *get_pv(Object *obj, Error **errp)
+{
+    return g_strdup(OnOffAuto_str(VAMP_POLICY(obj)->names_wanted));
+}
+
+static void set_pv(Object *obj, const char *value, Error **errp)
+{
+    VampPolicy *p = VAMP_POLICY(obj);
+    int choice = parse_choice(&OnOffAuto_lookup, "pv", value, errp);
+
+    if (choice < 0) {
+        return;
+    }
+    p->names_wanted = choice;
+    if (p->running) {
+        if (choice == ON_OFF_AUTO_OFF) {
+            vamp_names_close(p);
+        }
+        vamp_names_open(p);
+    }
+}
+
 static char *get_trigger(Object *obj, Error **errp)
 {
     VampPolicy *p = VAMP_POLICY(obj);
@@ -371,6 +393,9 @@ void vamp_policy_add_properties(ObjectClass *oc)
     object_class_property_add_str(oc, "audio", get_audio, set_audio);
     object_class_property_set_description(oc, "audio",
         "Whether the guest's sound begins a phase");
+    object_class_property_add_str(oc, "pv", get_pv, set_pv);
+    object_class_property_set_description(oc, "pv",
+        "Whether the guest may name its tasks to KVM's companion modules");
     object_class_property_add_str(oc, "trigger", get_trigger, set_trigger);
     object_class_property_set_description(oc, "trigger",
         "User events that begin a phase: enter, key, button, wheel, touch");

@@ -18,19 +18,30 @@ static char *task_text(uint64_t task)
     return g_strdup_printf("0x%" PRIx64, task);
 }
 
-static VampTask *task_info(uint64_t task, uint32_t permille)
+/* The guest's name of @task and its @id, 0 none; NULL: it has not told. */
+static const char *task_name(const VampKvmNames *names, uint64_t task,
+                             int64_t *id)
+{
+    const struct vamp_hint_task *known = vamp_guest_task(task);
+    const VampKvmName *name = vamp_names_find(names, task);
+
+    if (known) {
+        *id = known->id;
+        return known->name;
+    }
+    *id = name ? name->id : 0;
+    return name ? name->name : NULL;
+}
+
+static VampTask *task_info(const VampKvmNames *names, uint64_t task,
+                           uint32_t permille)
 {
     VampTask *t = g_new0(VampTask, 1);
-    const struct vamp_hint_task *known;
 
     t->task = task_text(task);
     t->load_percent = permille / 10.0;
-    known = vamp_guest_task(task);
-    if (known) {
-        t->name = g_strdup(known->name);
-        t->has_id = known->id != 0;
-        t->id = known->id;
-    }
+    t->name = g_strdup(task_name(names, task, &t->id));
+    t->has_id = t->id != 0;
     return t;
 }
 
@@ -70,7 +81,8 @@ static const char *class_reason(VampPolicy *p, unsigned vcpu,
     }
 }
 
-static VampVcpuInfo *vcpu_info(VampPolicy *p, unsigned index, uint64_t now)
+static VampVcpuInfo *vcpu_info(VampPolicy *p, const VampKvmNames *names,
+                               unsigned index, uint64_t now)
 {
     VampVcpu *v = &p->vcpu[index];
     VampVcpuInfo *info = g_new0(VampVcpuInfo, 1);
@@ -97,7 +109,10 @@ static VampVcpuInfo *vcpu_info(VampPolicy *p, unsigned index, uint64_t now)
     info->load_percent = vamp_policy_vcpu_run(p->core, index, now) / 10.0;
     info->wait_percent = vamp_policy_vcpu_wait(p->core, index, now) / 10.0;
     if (task != VAMP_TASK_UNKNOWN) {
+        int64_t id;
+
         info->current_task = task_text(task);
+        info->current_name = g_strdup(task_name(names, task, &id));
     }
     if (v->attached) {
         p->actuator_class->describe(p->actuator, index, &act);
@@ -139,7 +154,8 @@ static VampCounters *counters(VampPolicy *p)
     return c;
 }
 
-static void fill_phase(VampPolicy *p, VampInfo *info, uint64_t now)
+static void fill_phase(VampPolicy *p, const VampKvmNames *names,
+                       VampInfo *info, uint64_t now)
 {
     const struct vamp_policy *core = p->core;
 
@@ -161,7 +177,8 @@ static void fill_phase(VampPolicy *p, VampInfo *info, uint64_t now)
 
         info->has_background_tasks = true;
         for (uint32_t i = 0; i < core->nr_background; i++) {
-            QAPI_LIST_APPEND(tail, task_info(core->background[i].task,
+            QAPI_LIST_APPEND(tail, task_info(names,
+                                             core->background[i].task,
                                              core->background[i].permille));
         }
     }
@@ -254,6 +271,7 @@ VampInfo *qmp_vamp_query(Error **errp)
     VampInfo *info = g_new0(VampInfo, 1);
     VampPolicy *p = vamp_policy_get();
     VampVcpuInfoList **tail = &info->vcpus;
+    g_autofree VampKvmNames *names = NULL;
     uint64_t now;
 
     info->guest = vamp_guest_info(p && p->running ? p : NULL);
@@ -270,12 +288,14 @@ VampInfo *qmp_vamp_query(Error **errp)
     now = vamp_now(p);
     vamp_vcpu_update_loads(p, now);
     info->enabled = true;
-    fill_phase(p, info, now);
+    names = vamp_names_read(p);
+    fill_phase(p, names, info, now);
     fill_means(p, info);
+    info->names = vamp_names_info(p, names);
     info->has_vcpus = true;
     for (unsigned i = 0; i < p->max_vcpus; i++) {
         if (p->vcpu[i].cpu) {
-            QAPI_LIST_APPEND(tail, vcpu_info(p, i, now));
+            QAPI_LIST_APPEND(tail, vcpu_info(p, names, i, now));
         }
     }
     info->counters = counters(p);

@@ -72,6 +72,7 @@ struct VampPolicy {
     char *broker;               /* path of its socket */
     uint32_t triggers;          /* bit per VampTrigger */
     OnOffAuto audio_wanted;
+    OnOffAuto names_wanted;
 
     /* State */
     bool complete;              /* accepted as the VM's policy */
@@ -103,6 +104,9 @@ struct VampPolicy {
     bool sound_heard;           /* by QEMU */
     bool sound_told;            /* by the guest */
     bool sound_playing;         /* either */
+
+    bool names_offered;         /* the guest may name its tasks */
+    char *names_reason;         /* why not; NULL: it may */
 
     bool plan_hinted;           /* the phase's plan is the guest's view */
     bool *hinted_vcpu;          /* [max_vcpus] */
@@ -331,6 +335,20 @@ VampGuestInfo *vamp_guest_info(VampPolicy *p);
 
 /* The guest's task in address space @task; NULL if it has not told of one. */
 const struct vamp_hint_task *vamp_guest_task(uint64_t task);
+
+/* --- names.c: what the guest's module calls the tasks ---------------------- */
+
+/* Offers it if the tracker and the property allow, with a reason if not. */
+void vamp_names_open(VampPolicy *p);
+void vamp_names_close(VampPolicy *p);
+
+/* All that it has said; empty if it has not, or may not. To be freed. */
+VampKvmNames *vamp_names_read(VampPolicy *p);
+
+/* The one of @task; NULL: it has none. */
+const VampKvmName *vamp_names_find(const VampKvmNames *names, uint64_t task);
+
+VampNamesInfo *vamp_names_info(VampPolicy *p, const VampKvmNames *names);
 
 /* --- policy.c, also used by osnet-cpumap --------------------------------- */
 

@@ -29,6 +29,22 @@ typedef struct VampKvmVcpu {
     uint64_t weight_changes;
 } VampKvmVcpu;
 
+/* A task by the guest's own name: a claim, printable ASCII */
+typedef struct VampKvmName {
+    uint64_t task;
+    uint32_t id;                /* the process, in the guest */
+    char name[16];              /* NUL-terminated */
+} VampKvmName;
+
+typedef struct VampKvmNames {
+    unsigned vcpus;             /* that tell what they run */
+    uint64_t refused;           /* addresses that cannot be */
+    uint64_t torn;              /* looks that came in mid-write */
+    uint64_t lost;              /* records whose memory has gone */
+    unsigned nr;
+    VampKvmName name[128];
+} VampKvmNames;
+
 /* NULL if the modules are here and speak our version, else why not. */
 const char *vamp_kvm_unavailable(void);
 
@@ -61,6 +77,16 @@ bool vamp_kvm_copy(CPUState *cpu, struct vamp_task_table *out);
 
 /* False, @out unchanged: not tracked (yet). */
 bool vamp_kvm_vcpu(CPUState *cpu, VampKvmVcpu *out);
+
+/*
+ * Offers the guest to name its tasks (docs/interop/vamp-pv.rst), or no longer;
+ * what it has said is forgotten. Only while tasks are tracked. On failure
+ * nothing has changed.
+ */
+bool vamp_kvm_names_offer(bool on, Error **errp);
+
+/* What it has said so far. False, @out unchanged: nothing can be known. */
+bool vamp_kvm_names(VampKvmNames *out);
 
 /* How tasks are told now, and why not better: one clause, to be freed. */
 char *vamp_kvm_tracking(void);
