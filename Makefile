@@ -25,7 +25,7 @@ export BUILD JOBS QEMU_SRC LINUX_SRC LINUX_BUILD
 # `make QEMU_SRC=DIR` builds; a bare `make` says what there is.
 .DEFAULT_GOAL := $(if $(QEMU_SRC),build,help)
 
-.PHONY: help setup build guest-deb run check bench kmod kmod-deb full install update qtest-baseline clean distclean
+.PHONY: help setup build guest-deb run check bench kmod kmod-guest kmod-deb full install update qtest-baseline clean distclean
 
 help:
 	@echo 'make run             build, boot two guests, show the response time with and without VAMP'
@@ -34,7 +34,8 @@ help:
 	@echo 'make build           only build: build/bin/qemu-system-x86_64 (slim: what run and check need), vdiguest'
 	@echo 'make kmod            build kvm.ko, kvm-amd.ko, kvm-intel.ko (KERNEL_VERSION=6.12...: for this kernel): build/kmod'
 	@echo 'make kmod-deb        a DKMS package of them: build/vamp-dkms_VERSION_all.deb'
-	@echo 'make guest-deb       a package for the inside of Debian guests: vdiguest, our qemu-ga, their units'
+	@echo 'make kmod-guest      build vamp_pv.ko, which names the tasks of a guest to its host: build/kmod-guest'
+	@echo 'make guest-deb       packages for the inside of Debian guests: vdiguest, our qemu-ga, their units; vamp_pv.ko with DKMS'
 	@echo 'make full            build QEMU with all default features and devices; make install DESTDIR=... PREFIX=...'
 	@echo 'make update          ask the archive for a newer QEMU $(shell . upstream/qemu.conf; echo $$QEMU_SERIES).x and build it'
 	@echo 'make clean           remove what was built (the downloaded sources stay); distclean: everything'
@@ -52,6 +53,7 @@ build: setup
 guest-deb:
 	@scripts/setup build check
 	@scripts/guest-deb
+	@scripts/kmod-deb guest
 
 run:
 	@echo '[vamp] make run: packages, QEMU, two guests, then about 3 minutes of measuring'
@@ -84,6 +86,10 @@ kmod:
 	@scripts/setup kmod
 	@scripts/kmod-build $(KERNEL_VERSION)
 
+kmod-guest:
+	@scripts/setup kmod
+	@scripts/kmod-guest $(KERNEL_VERSION)
+
 kmod-deb:
 	@scripts/kmod-deb
 
@@ -113,7 +119,7 @@ clean:
 	@echo '[vamp] removing what was built; downloads and results stay'
 	@rm -rf '$(BUILD)'/qemu/build-* '$(BUILD)'/qemu/src* '$(BUILD)'/qemu/orig '$(BUILD)'/qemu/upstream \
 	    '$(BUILD)'/qemu/patch-stamp '$(BUILD)'/qemu/patched-files '$(BUILD)'/qemu/links \
-	    '$(BUILD)'/kmod '$(BUILD)'/bin '$(BUILD)'/core '$(BUILD)'/core-asan '$(BUILD)'/guest '$(BUILD)'/guest-deb '$(BUILD)'/vdiguest_*.deb '$(BUILD)'/lab '$(BUILD)'/log
+	    '$(BUILD)'/kmod '$(BUILD)'/kmod-guest '$(BUILD)'/bin '$(BUILD)'/core '$(BUILD)'/core-asan '$(BUILD)'/guest '$(BUILD)'/guest-deb '$(BUILD)'/vdiguest_*.deb '$(BUILD)'/lab '$(BUILD)'/log
 
 distclean:
 	@echo '[vamp] removing $(BUILD)'

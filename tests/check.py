@@ -356,6 +356,8 @@ def group_kmod():
     """KVM's companion modules: build, numbers, patches, DKMS package"""
     if plain_program('kmod: kmod-build', ['scripts/kmod-build'],
                      timeout=NESTED_TIMEOUT_S):
+        plain_program("kmod: the guest's module is built",
+                      ['scripts/kmod-guest'])
         plain_program("kmod: KVM's selftests are built",
                       ['make', '-s', '-C', 'tests/kernel', f'BUILD={BUILD}',
                        f'-j{os.cpu_count()}'])
