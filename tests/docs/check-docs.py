@@ -43,7 +43,7 @@ REASON_FILES = (
     'hw/vamp/cpumap-file.c', 'hw/vamp/cpumap-host.c', 'hw/vamp/cpumap-lock.c',
     'hw/vamp/cpumap-pin.c', 'hw/vamp/cpumap-qmp.c', 'hw/vamp/guest.c',
     'hw/vamp/guest-qmp.c', 'hw/vamp/hints-port.c', 'hw/vamp/hooks.c',
-    'hw/vamp/means.c', 'hw/vamp/phase.c', 'hw/vamp/policy.c', 'hw/vamp/probe-util.c',
+    'hw/vamp/means.c', 'hw/vamp/names.c', 'hw/vamp/phase.c', 'hw/vamp/policy.c', 'hw/vamp/probe-util.c',
     'hw/vamp/properties.c', 'hw/vamp/qmp.c', 'hw/vamp/seccomp-probe.c',
     'hw/vamp/stubs.c',
 )
