@@ -47,6 +47,7 @@ static const struct {
     { "actuator", "\"Nice\"", "actuator=Nice",
       "auto, broker, kvm, cgroup, nice, none" },
     { "audio", "\"yes\"", "audio=yes", "auto, on, off" },
+    { "pv", "\"1\"", "pv=1", "auto, on, off" },
     { "trigger", "\"\"", "trigger", "enter, key, button, wheel and touch" },
     { "trigger", "\"key+mouse\"", "'mouse'",
       "enter, key, button, wheel and touch" },
@@ -132,6 +133,9 @@ static void check_defaults(QTestState *qts)
     g_assert_cmpstr(vamp_str(info, "tracker.requested"), ==, "auto");
     g_assert_cmpstr(vamp_str(info, "actuator.requested"), ==, "auto");
     g_assert_cmpstr(vamp_str(info, "sound.requested"), ==, "auto");
+    g_assert_cmpstr(vamp_str(info, "names.requested"), ==, "auto");
+    g_assert(!vamp_bool(info, "names.active"));
+    vamp_expect_text(vamp_str(info, "names.reason"), "the tracker is none");
     /* Under qtest no guest runs: both trackers say what they lack. */
     g_assert_cmpstr(vamp_str(info, "tracker.active"), ==, "none");
     vamp_expect_text(vamp_str(info, "tracker.reason"), "needs -accel tcg");
@@ -221,6 +225,7 @@ static void test_set_taken(void)
     vamp_set_str(qts, "tracker", "tcg");
     vamp_set_str(qts, "actuator", "nice");
     vamp_set_str(qts, "audio", "off");
+    vamp_set_str(qts, "pv", "off");
     info = vamp_query(qts);
     g_assert_cmpstr(vamp_str(info, "tracker.requested"), ==, "tcg");
     g_assert_cmpstr(vamp_str(info, "tracker.active"), ==, "none");
@@ -228,6 +233,8 @@ static void test_set_taken(void)
                     "tcg: needs -accel tcg");
     g_assert_cmpstr(vamp_str(info, "actuator.requested"), ==, "nice");
     g_assert_cmpstr(vamp_str(info, "sound.reason"), ==, "set to off");
+    g_assert_cmpstr(vamp_str(info, "names.requested"), ==, "off");
+    g_assert_cmpstr(vamp_str(info, "names.reason"), ==, "set to off");
     qobject_unref(info);
     vamp_set_str(qts, "tracker", "none");
     info = vamp_query(qts);
