@@ -22,8 +22,11 @@
 #define ENOUGH              (2 * VAMP_WAKEUP_CREDIT)
 /* A driver touches the device at least this part as often as the busiest. */
 #define DRIVER_PART         4
-/* A feeder is woken, or wakes, at least this part as often as that. */
-#define FEEDER_PART         8
+/*
+ * A feeder is woken, or wakes, at least this part as often as that; the rest is
+ * chance: an interrupt that came while a vCPU was between two tasks.
+ */
+#define FEEDER_PART         4
 
 size_t vamp_wakeup_size(uint32_t nr_vcpus)
 {
@@ -52,6 +55,16 @@ void vamp_wakeup_init(struct vamp_wakeup *w, uint32_t nr_vcpus, uint32_t mode,
         w->vcpu[i] = no_vcpu;
     }
     vamp_wakeup_configure(w, mode, window_us);
+}
+
+void vamp_wakeup_copy(struct vamp_wakeup *to, const struct vamp_wakeup *from)
+{
+    uint32_t i;
+
+    *to = *from;
+    for (i = 0; i < from->nr_vcpus; i++) {
+        to->vcpu[i] = from->vcpu[i];
+    }
 }
 
 /* Clocks of several CPUs may be a little apart. */

@@ -115,6 +115,9 @@ void vamp_wakeup_init(struct vamp_wakeup *w, uint32_t nr_vcpus, uint32_t mode,
 void vamp_wakeup_configure(struct vamp_wakeup *w, uint32_t mode,
                            uint32_t window_us);
 
+/* All that @from knows, to @to, which was initialised with as many vCPUs. */
+void vamp_wakeup_copy(struct vamp_wakeup *to, const struct vamp_wakeup *from);
+
 /* A vCPU that is not < nr_vcpus is ignored by all of them. */
 
 /* The sound device interrupts @vcpu, whose time is @cpu. */

@@ -447,6 +447,7 @@ static void test_age(void)
 /* New settings keep what is known. */
 static void test_configure(void)
 {
+    struct vamp_wakeup *copy;
     Guest g;
 
     guest_init(&g, VAMP_WAKEUP_BASE);
@@ -454,6 +455,13 @@ static void test_configure(void)
         ran(&g, 0, 10000);
         push(&g, PLAYER, 10);
     }
+    irq(&g, 3);
+    copy = g_malloc0(vamp_wakeup_size(NR));
+    vamp_wakeup_init(copy, NR, 0, 1);
+    vamp_wakeup_copy(copy, g.w);
+    g_assert_cmpmem(copy, vamp_wakeup_size(NR), g.w, vamp_wakeup_size(NR));
+    g_free(g.w);
+    g.w = copy;
     vamp_wakeup_configure(g.w, VAMP_WAKEUP_ALL, 5);
     g_assert_cmphex(audio(&g), ==, PLAYER);
     /* The waker of a second ago is nobody's waker now. */
