@@ -48,6 +48,8 @@ struct kvm_vamp_view {
 
 struct kvm_vamp;
 struct kvm_vamp_pv;
+struct kvm_vamp_sounds;
+struct dest_map;
 
 /* One vCPU. Lives as long as the vCPU, once VAMP has been on. */
 struct kvm_vamp_vcpu {
@@ -57,6 +59,9 @@ struct kvm_vamp_vcpu {
 
 	/* The vCPU's own; others read what is marked "shared" with READ_ONCE */
 	bool exact;		/* shared; charges at each switch */
+	/* The next load of CR3 matters to sound; also set by who sends an IPI */
+	bool watch;		/* shared */
+	u64 watch_until_ns;	/* CPU time; shared */
 	bool armed;		/* the vendor's exits for CR3 are on */
 	bool running;		/* shared; loaded on a CPU */
 	bool halted;		/* shared */
@@ -134,6 +139,9 @@ struct kvm_vamp {
 	u64 faults;
 	const struct vamp_task_table **table;	/* [nr_vcpus], for the policy */
 	struct kvm_vamp_pv *pv;	/* NULL: never offered; stays until the VM goes */
+	struct kvm_vamp_sounds __rcu *sound;	/* NULL: no devices are named */
+	struct work_struct sound_work;	/* who plays has changed */
+	u64 sound_task[2];	/* never background, 0: none; READ_ONCE for vCPUs */
 };
 
 /* What kvm-amd or kvm-intel adds. */
@@ -145,6 +153,8 @@ struct kvm_vamp_vendor {
 	 * still. vCPU.
 	 */
 	bool (*set_cr3_exits)(struct kvm_vcpu *vcpu, bool on);
+	/* CR3 at the last exit, also before that is handled. vCPU. */
+	u64 (*read_cr3)(struct kvm_vcpu *vcpu);
 };
 
 extern struct kvm_vamp_vendor kvm_vamp_vendor;
@@ -178,6 +188,9 @@ void kvm_vamp_set_kpti(struct kvm_vamp *vamp);
 /* Copies the loads, brought up to @now. Caller. */
 void kvm_vamp_track_copy(struct kvm_vamp_vcpu *v, u64 now,
 			 struct vamp_task_table *out);
+
+/* CPU time of the vCPU in the guest until @now. Any context. */
+u64 kvm_vamp_track_cpu(struct kvm_vamp_vcpu *v, u64 now);
 
 void kvm_vamp_track_load(struct kvm_vamp_vcpu *v);
 void kvm_vamp_track_put(struct kvm_vamp_vcpu *v);
@@ -234,6 +247,30 @@ bool kvm_vamp_pv_cpuid(struct kvm_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx,
 /* As kvm_set_msr_common() and kvm_get_msr_common() return it. vCPU. */
 int kvm_vamp_pv_set_msr(struct kvm_vcpu *vcpu, const struct msr_data *msr);
 int kvm_vamp_pv_get_msr(struct kvm_vcpu *vcpu, struct msr_data *msr);
+
+/* --- vamp_sound.c: which task plays ---------------------------------------- */
+
+/* KVM_VAMP_SOUND and KVM_VAMP_SOUND_STATUS. Caller. */
+long kvm_vamp_sound_set(struct kvm_vamp *vamp, const void __user *argp);
+long kvm_vamp_sound_status(struct kvm_vamp *vamp, void __user *argp);
+/* No devices are named any more. Caller. */
+void kvm_vamp_sound_off(struct kvm_vamp *vamp);
+/* Who plays now? For a plan that is to be made. Caller. */
+void kvm_vamp_sound_refresh(struct kvm_vamp *vamp);
+/* These are in the background from now on. Caller. */
+void kvm_vamp_sound_planned(struct kvm_vamp *vamp, const u64 *task, u32 nr);
+void kvm_vamp_sound_work(struct work_struct *work);
+
+/* It is watched, and runs @task, or what it was. vCPU. */
+void kvm_vamp_sound_ran(struct kvm_vamp_vcpu *v, u64 task, bool switched);
+
+void kvm_vamp_sound_io(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v,
+		       u32 space, u64 addr, u32 len);
+void kvm_vamp_sound_irq(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v,
+			u32 vector);
+bool kvm_vamp_sound_redirect(struct kvm *kvm, struct kvm_vamp *vamp,
+			     struct kvm_lapic_irq *irq, int *r,
+			     struct dest_map *dest_map);
 
 /* --- vamp_main.c: life ---------------------------------------------------- */
 
@@ -364,6 +401,50 @@ static inline void kvm_vamp_exit(struct kvm_vcpu *vcpu)
 		if (v && v->seen_jiffies != jiffies)
 			kvm_vamp_track_exit(vcpu, v);
 	}
+}
+
+/* Its VM's, if that has named sound devices. Any context. */
+static inline bool kvm_vamp_has_sound(const struct kvm_vamp_vcpu *v)
+{
+	return v && rcu_access_pointer(v->vamp->sound);
+}
+
+/* An access that KVM or user space answers, at @space and @addr. vCPU. */
+static inline void kvm_vamp_io(struct kvm_vcpu *vcpu, u32 space, u64 addr,
+			       u32 len)
+{
+	if (static_branch_unlikely(&kvm_vamp_used)) {
+		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+
+		if (kvm_vamp_has_sound(v))
+			kvm_vamp_sound_io(vcpu, v, space, addr, len);
+	}
+}
+
+/* An interrupt is about to be delivered to it. Any context, maybe atomic. */
+static inline void kvm_vamp_irq(struct kvm_vcpu *vcpu, int mode, int vector)
+{
+	if (static_branch_unlikely(&kvm_vamp_used)) {
+		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+
+		if (kvm_vamp_has_sound(v) &&
+		    (mode == APIC_DM_FIXED || mode == APIC_DM_LOWEST))
+			kvm_vamp_sound_irq(vcpu, v, vector);
+	}
+}
+
+/* Has the interrupt been delivered to the vCPU that plays? As above. */
+static inline bool kvm_vamp_redirect(struct kvm *kvm, struct kvm_lapic_irq *irq,
+				     int *r, struct dest_map *dest_map)
+{
+	if (static_branch_unlikely(&kvm_vamp_used)) {
+		struct kvm_vcpu *vcpu = kvm_get_vcpu(kvm, 0);
+		struct kvm_vamp_vcpu *v = vcpu ? kvm_vamp_get(vcpu) : NULL;
+
+		return kvm_vamp_has_sound(v) &&
+		       kvm_vamp_sound_redirect(kvm, v->vamp, irq, r, dest_map);
+	}
+	return false;
 }
 
 #endif /* __KVM_X86_VAMP_H */

@@ -51,6 +51,7 @@ static struct kvm_vamp *vamp_new(struct kvm *kvm)
 	mutex_init(&vamp->lock);
 	INIT_DELAYED_WORK(&vamp->expire, kvm_vamp_expire_work);
 	INIT_WORK(&vamp->fault_work, kvm_vamp_fault_work);
+	INIT_WORK(&vamp->sound_work, kvm_vamp_sound_work);
 	list_add(&vamp->node, &vamps);
 	static_branch_inc(&kvm_vamp_used);
 	return vamp;
@@ -152,6 +153,13 @@ void kvm_vamp_disable_locked(struct kvm_vamp *vamp)
 		eventfd_ctx_put(notify);
 }
 
+/* Caller. */
+static void vamp_off(struct kvm_vamp *vamp)
+{
+	kvm_vamp_sound_off(vamp);
+	kvm_vamp_disable_locked(vamp);
+}
+
 void kvm_vamp_vm_destroy(struct kvm *kvm)
 {
 	struct kvm_vamp *vamp;
@@ -164,8 +172,9 @@ void kvm_vamp_vm_destroy(struct kvm *kvm)
 	if (!vamp)
 		return;
 	mutex_lock(&vamp->lock);
-	kvm_vamp_disable_locked(vamp);
+	vamp_off(vamp);
 	mutex_unlock(&vamp->lock);
+	cancel_work_sync(&vamp->sound_work);
 	cancel_work_sync(&vamp->fault_work);
 	cancel_delayed_work_sync(&vamp->expire);
 	kvfree(vamp->policy);
@@ -252,6 +261,7 @@ static int enable_locked(struct kvm_vamp *vamp,
 	policy_config(cfg, &config);
 	vamp->cfg = *cfg;
 	if (anew) {
+		kvm_vamp_sound_off(vamp);
 		vamp_policy_init(policy, cfg->nr_vcpus, &config,
 				 kvm_vamp_now());
 		kvfree(vamp->policy);
@@ -306,7 +316,7 @@ static long vamp_set(struct kvm *kvm, const void __user *argp)
 		if (cfg.flags & KVM_VAMP_F_ENABLE)
 			ret = enable_locked(vamp, &cfg, notify);
 		else
-			kvm_vamp_disable_locked(vamp);
+			vamp_off(vamp);
 		mutex_unlock(&vamp->lock);
 	}
 	mutex_unlock(&vamps_lock);
@@ -522,6 +532,8 @@ long kvm_vamp_vm_ioctl(struct kvm *kvm, unsigned int ioctl, void __user *argp)
 	case KVM_VAMP_TASKS:
 	case KVM_VAMP_PV:
 	case KVM_VAMP_NAMES:
+	case KVM_VAMP_SOUND:
+	case KVM_VAMP_SOUND_STATUS:
 		break;
 	default:
 		return -ENOIOCTLCMD;
@@ -545,6 +557,10 @@ long kvm_vamp_vm_ioctl(struct kvm *kvm, unsigned int ioctl, void __user *argp)
 		ret = vamp_plan(vamp, argp);
 	else if (ioctl == KVM_VAMP_VCPU)
 		ret = vamp_vcpu(vamp, argp);
+	else if (ioctl == KVM_VAMP_SOUND)
+		ret = kvm_vamp_sound_set(vamp, argp);
+	else if (ioctl == KVM_VAMP_SOUND_STATUS)
+		ret = kvm_vamp_sound_status(vamp, argp);
 	else
 		ret = vamp_tasks(vamp, argp);
 	if (vamp)

@@ -34,13 +34,19 @@ MODULE_PARM_DESC(vamp_fail_plans,
 
 /* --- weights ------------------------------------------------------------- */
 
-static enum vamp_class class_of(const struct kvm_vamp_view *view, u64 mask,
-				u64 task)
+static enum vamp_class class_of(const struct kvm_vamp *vamp, u64 task)
 {
+	const struct kvm_vamp_view *view = rcu_dereference(vamp->view);
+	u64 mask = READ_ONCE(vamp->task_mask), sound;
 	u32 i;
 
 	if (!view)
 		return VAMP_CLASS_NEUTRAL;
+	for (i = 0; i < ARRAY_SIZE(vamp->sound_task); i++) {
+		sound = READ_ONCE(vamp->sound_task[i]);
+		if (sound && !((sound ^ task) & mask))
+			return VAMP_CLASS_INTERACTIVE;
+	}
 	for (i = 0; i < view->nr; i++)
 		if ((view->task[i] & mask) == (task & mask))
 			return VAMP_CLASS_BACKGROUND;
@@ -103,8 +109,7 @@ void kvm_vamp_apply(struct kvm_vamp_vcpu *v)
 
 	spin_lock(&v->apply_lock);
 	rcu_read_lock();
-	vclass = class_of(rcu_dereference(vamp->view),
-			  READ_ONCE(vamp->task_mask), READ_ONCE(v->task));
+	vclass = class_of(vamp, READ_ONCE(v->task));
 	if (vclass == VAMP_CLASS_BACKGROUND && READ_ONCE(v->boosted))
 		vclass = VAMP_CLASS_INTERACTIVE;
 	notify = READ_ONCE(vamp->notify);
@@ -146,6 +151,8 @@ static void publish(struct kvm_vamp *vamp, struct kvm_vamp_view *view)
 	unsigned long i;
 	bool exact;
 
+	if (view)
+		kvm_vamp_sound_planned(vamp, view->task, view->nr);
 	exact = vamp->on && ((vamp->cfg.flags & KVM_VAMP_F_EXACT) || view);
 	kvm_vamp_pv_plan(vamp, view);
 	old = rcu_replace_pointer(vamp->view, view,
@@ -267,6 +274,7 @@ static void gather(struct kvm_vamp *vamp, u64 now)
 
 static void begin(struct kvm_vamp *vamp, u64 now, enum vamp_cause cause)
 {
+	kvm_vamp_sound_refresh(vamp);
 	gather(vamp, now);
 	vamp_policy_begin(vamp->policy, now, cause, vamp->table);
 	kvm_vamp_publish_locked(vamp);

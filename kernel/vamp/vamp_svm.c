@@ -6,6 +6,7 @@
  */
 
 #include <linux/module.h>
+#include "kvm_cache_regs.h"
 #include "svm/svm.h"
 #include "vamp.h"
 
@@ -27,11 +28,18 @@ static bool set_cr3_exits(struct kvm_vcpu *vcpu, bool on)
 	return on;
 }
 
+/* Exits that are handled at once come before KVM looks at this. */
+static u64 read_cr3(struct kvm_vcpu *vcpu)
+{
+	return npt_enabled ? to_svm(vcpu)->vmcb->save.cr3 : kvm_read_cr3(vcpu);
+}
+
 void kvm_vamp_svm_register(void)
 {
 	static const struct kvm_vamp_vendor vendor = {
 		.offset = offsetof(struct vcpu_svm, vamp),
 		.set_cr3_exits = set_cr3_exits,
+		.read_cr3 = read_cr3,
 	};
 
 	kvm_vamp_register(&vendor);

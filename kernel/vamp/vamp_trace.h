@@ -152,6 +152,84 @@ TRACE_EVENT(kvm_vamp_kpti,
 	TP_printk("seen on vcpu %u", __entry->vcpu)
 );
 
+/* A register of a sound device is touched, by a task or by a handler. */
+TRACE_EVENT(kvm_vamp_sound,
+	TP_PROTO(u32 vcpu, u32 space, u64 addr, u64 task, bool by_task),
+	TP_ARGS(vcpu, space, addr, task, by_task),
+	TP_STRUCT__entry(
+		__field(u32, vcpu)
+		__field(u32, space)
+		__field(u64, addr)
+		__field(u64, task)
+		__field(bool, by_task)
+	),
+	TP_fast_assign(
+		__entry->vcpu = vcpu;
+		__entry->space = space;
+		__entry->addr = addr;
+		__entry->task = task;
+		__entry->by_task = by_task;
+	),
+	TP_printk("vcpu %u %s 0x%llx %s 0x%llx", __entry->vcpu,
+		  __print_symbolic(__entry->space, { 0, "mmio" }, { 1, "pio" }),
+		  __entry->addr, __entry->by_task ? "by task" : "handled in",
+		  __entry->task)
+);
+
+/* A sound device interrupts a vCPU. */
+TRACE_EVENT(kvm_vamp_sound_irq,
+	TP_PROTO(u32 vcpu, u32 vector),
+	TP_ARGS(vcpu, vector),
+	TP_STRUCT__entry(
+		__field(u32, vcpu)
+		__field(u32, vector)
+	),
+	TP_fast_assign(
+		__entry->vcpu = vcpu;
+		__entry->vector = vector;
+	),
+	TP_printk("vcpu %u vector %u", __entry->vcpu, __entry->vector)
+);
+
+/* A vCPU has been woken, in time to tell by whom, and runs this task. */
+TRACE_EVENT(kvm_vamp_wakeup,
+	TP_PROTO(u32 vcpu, u64 task, bool remote, bool sound),
+	TP_ARGS(vcpu, task, remote, sound),
+	TP_STRUCT__entry(
+		__field(u32, vcpu)
+		__field(u64, task)
+		__field(bool, remote)
+		__field(bool, sound)
+	),
+	TP_fast_assign(
+		__entry->vcpu = vcpu;
+		__entry->task = task;
+		__entry->remote = remote;
+		__entry->sound = sound;
+	),
+	TP_printk("vcpu %u task 0x%llx%s%s", __entry->vcpu, __entry->task,
+		  __entry->remote ? " by another vcpu" : "",
+		  __entry->sound ? " for sound" : "")
+);
+
+/* Another task plays, or drives the device; 0: none. */
+TRACE_EVENT(kvm_vamp_audio,
+	TP_PROTO(pid_t vm, u64 task, u64 driver),
+	TP_ARGS(vm, task, driver),
+	TP_STRUCT__entry(
+		__field(pid_t, vm)
+		__field(u64, task)
+		__field(u64, driver)
+	),
+	TP_fast_assign(
+		__entry->vm = vm;
+		__entry->task = task;
+		__entry->driver = driver;
+	),
+	TP_printk("vm %d task 0x%llx driver 0x%llx", __entry->vm, __entry->task,
+		  __entry->driver)
+);
+
 /* Off, with this reason. */
 TRACE_EVENT(kvm_vamp_fault,
 	TP_PROTO(pid_t vm, const char *reason),

@@ -84,6 +84,7 @@ void kvm_vamp_track_reset(struct kvm_vamp_vcpu *v, u64 period_ns)
 	v->boost_budget_ns = BOOST_BUDGET_NS;
 	v->boost_filled_ns = 0;
 	v->kpti_flips = 0;
+	v->watch = false;
 	v->switches = 0;
 	v->samples = 0;
 	v->weight_changes = 0;
@@ -97,6 +98,17 @@ static u64 unaccounted(const struct kvm_vamp_vcpu *v, u64 now)
 {
 	return v->running && !v->halted && now > v->since_ns ?
 	       now - v->since_ns : 0;
+}
+
+u64 kvm_vamp_track_cpu(struct kvm_vamp_vcpu *v, u64 now)
+{
+	unsigned long flags;
+	u64 cpu;
+
+	raw_spin_lock_irqsave(&v->lock, flags);
+	cpu = v->run_ns + unaccounted(v, now);
+	raw_spin_unlock_irqrestore(&v->lock, flags);
+	return cpu;
 }
 
 /* Under the lock. */
@@ -197,7 +209,8 @@ static void arm(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 void kvm_vamp_track_update(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 {
 	struct kvm_vamp *vamp = v->vamp;
-	bool want = READ_ONCE(v->on) && READ_ONCE(vamp->exact_wanted) &&
+	bool want = READ_ONCE(v->on) &&
+		    (READ_ONCE(vamp->exact_wanted) || READ_ONCE(v->watch)) &&
 		    !READ_ONCE(vamp->kpti) && !vcpu->arch.guest_state_protected;
 	unsigned long flags;
 
@@ -274,7 +287,9 @@ static void switched(struct kvm_vamp_vcpu *v, u64 task)
 	raw_spin_unlock_irqrestore(&v->lock, flags);
 	v->switches++;
 	WRITE_ONCE(v->boosted, false);
-	look_for_kpti(v, from, task);
+	/* What is seen in between for sound is too little to tell. */
+	if (READ_ONCE(v->vamp->exact_wanted))
+		look_for_kpti(v, from, task);
 	trace_kvm_vamp_switch(v->vcpu->vcpu_id, from, task, false);
 	kvm_vamp_apply(v);
 	kvm_vamp_pv_look(v);
@@ -390,8 +405,12 @@ void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 	if (v->exact) {
 		u64 task = task_of(vcpu, v->vamp);
 
-		if (task != v->task)
+		bool changed = task != v->task;
+
+		if (changed)
 			switched(v, task);
+		if (READ_ONCE(v->watch))
+			kvm_vamp_sound_ran(v, task, changed);
 	}
 	if (v->tick_jiffies != jiffies) {
 		v->tick_jiffies = jiffies;

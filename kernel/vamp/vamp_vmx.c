@@ -40,11 +40,17 @@ static bool set_cr3_exits(struct kvm_vcpu *vcpu, bool on)
 	return on;
 }
 
+static u64 read_cr3(struct kvm_vcpu *vcpu)
+{
+	return kvm_read_cr3(vcpu);
+}
+
 void kvm_vamp_vmx_register(void)
 {
 	static const struct kvm_vamp_vendor vendor = {
 		.offset = offsetof(struct vcpu_vmx, vamp),
 		.set_cr3_exits = set_cr3_exits,
+		.read_cr3 = read_cr3,
 	};
 
 	kvm_vamp_register(&vendor);

@@ -245,12 +245,120 @@ struct kvm_vamp_names {
 	struct kvm_vamp_name name[KVM_VAMP_MAX_NAMES];
 };
 
+/*
+ * KVM_VAMP_SOUND: the VM's sound devices, so that the module finds the task
+ * that plays (the method: core/wakeup.h). That one is never in the background,
+ * whatever a plan says; while devices are named it is the module's to tell, and
+ * KVM_VAMP_EVENT_AUDIO_TASK is overridden by the next that it finds. No ranges
+ * and no interrupts: off. It ends as well when KVM_VAMP_SET turns VAMP off or
+ * has the loads begin anew. A call replaces what was named; what is known of
+ * tasks stays.
+ *
+ * What this adds: accesses to ranges that are named are looked at; for a second
+ * after an access or an interrupt of the devices, IPIs between vCPUs are, and
+ * after one of these the first load of CR3 exits.
+ *
+ * EINVAL: a member is out of its range; ENXIO: VAMP is off; ENOMEM; ENOTTY: a
+ * module that is older than this call.
+ */
+#define KVM_VAMP_SOUND_RANGES	16
+#define KVM_VAMP_SOUND_IRQS	16
+#define KVM_VAMP_SOUND_TASKS	16
+
+/* mode: bits of how wakers are found, see VAMP_WAKEUP_* in core/wakeup.h */
+#define KVM_VAMP_WAKEUP_BASE		(1U << 0)
+#define KVM_VAMP_WAKEUP_TRANSITIVE	(1U << 1)
+#define KVM_VAMP_WAKEUP_RESET		(1U << 2)
+#define KVM_VAMP_WAKEUP_CONFIDENCE	(1U << 3)
+#define KVM_VAMP_WAKEUP_ALL		0xfU
+
+/* flags */
+/*
+ * The devices' interrupts go to the vCPU that played last, where the guest
+ * leaves the choice of several: lowest priority, or a redirection hint.
+ */
+#define KVM_VAMP_SOUND_REDIRECT		(1U << 0)
+/* Of the status only: interrupts are virtualised, so IPIs may go unseen. */
+#define KVM_VAMP_SOUND_HIDDEN		(1U << 1)
+
+/* space of a range */
+#define KVM_VAMP_SPACE_MMIO	0
+#define KVM_VAMP_SPACE_PIO	1
+
+struct kvm_vamp_sound_range {
+	__u64 addr;		/* guest-physical, or a port */
+	__u64 len;		/* 1..4 GiB; ports: up to 65536 */
+	__u32 space;		/* KVM_VAMP_SPACE_* */
+	__u32 reserved;
+};
+
+/* kind of an interrupt */
+#define KVM_VAMP_IRQ_GSI	0	/* by KVM's routing table */
+#define KVM_VAMP_IRQ_MSI	1	/* this message, as by KVM_SIGNAL_MSI */
+
+struct kvm_vamp_sound_irq {
+	__u32 kind;		/* KVM_VAMP_IRQ_* */
+	__u32 gsi;		/* GSI: 0..4095 */
+	__u64 address;		/* MSI */
+	__u32 data;		/* MSI */
+	__u32 reserved;
+};
+
+struct kvm_vamp_sound {
+	__u32 mode;		/* KVM_VAMP_WAKEUP_* */
+	__u32 flags;		/* KVM_VAMP_SOUND_REDIRECT */
+	__u32 nr_ranges;
+	__u32 nr_irqs;
+	__u32 window_us;	/* 1..100000; CPU time; 0: the default, 100 */
+	__u32 reserved[3];
+	struct kvm_vamp_sound_range range[KVM_VAMP_SOUND_RANGES];
+	struct kvm_vamp_sound_irq irq[KVM_VAMP_SOUND_IRQS];
+};
+
+struct kvm_vamp_sound_task {
+	__u64 task;
+	__u64 waker;		/* woke it from another vCPU, last; 0: none */
+	__u32 feeds;		/* scores: 1024 an event, halved each second */
+	__u32 drives;
+	__u32 confidence;	/* 0..10: that it is background */
+	__u32 reserved;
+};
+
+/* KVM_VAMP_SOUND_STATUS: what was found. All zero when it is off. */
+struct kvm_vamp_sound_status {
+	__u32 mode;
+	__u32 flags;		/* KVM_VAMP_SOUND_* */
+	__u32 nr_ranges;
+	__u32 nr_irqs;
+	__u32 window_us;
+	__s32 playing;		/* id of the vCPU of the last access; or -1 */
+	__u32 nr_tasks;		/* of task[] */
+	__u32 reserved0;
+	__u64 audio_task;	/* never background; 0: none known */
+	__u64 driver;		/* touches the devices; 0: none known */
+	__u64 accesses;		/* by tasks */
+	__u64 handled;		/* by handlers of interrupts */
+	__u64 irqs;		/* of the devices */
+	__u64 ipis;		/* that were looked at */
+	__u64 woken;		/* tasks, by one of them in time */
+	__u64 woken_by_sound;	/* tasks, by the devices' interrupts */
+	__u64 resets;		/* wake-ups that another interrupt hid */
+	__u64 late;		/* IPIs after which no task came in time */
+	__u64 redirected;	/* interrupts of the devices */
+	__u64 fixed;		/* those for which the guest left no choice */
+	__u64 reserved[8];
+	struct kvm_vamp_sound_task task[KVM_VAMP_SOUND_TASKS];
+};
+
 #define KVM_VAMP_SET	_IOW(0xAE, 0xf0, struct kvm_vamp_config)
 #define KVM_VAMP_EVENT	_IOW(0xAE, 0xf1, struct kvm_vamp_event)
 #define KVM_VAMP_PLAN	_IOW(0xAE, 0xf2, struct kvm_vamp_plan)
 #define KVM_VAMP_STATUS	_IOR(0xAE, 0xf3, struct kvm_vamp_status)
 #define KVM_VAMP_VCPU	_IOWR(0xAE, 0xf4, struct kvm_vamp_vcpu_status)
 #define KVM_VAMP_TASKS	_IOWR(0xAE, 0xf5, struct kvm_vamp_tasks)
+#define KVM_VAMP_SOUND	_IOW(0xAE, 0xf6, struct kvm_vamp_sound)
+#define KVM_VAMP_SOUND_STATUS \
+			_IOR(0xAE, 0xf7, struct kvm_vamp_sound_status)
 #define KVM_VAMP_PV	_IOW(0xAE, 0xfa, struct kvm_vamp_pv_config)
 #define KVM_VAMP_NAMES	_IOR(0xAE, 0xfb, struct kvm_vamp_names)
 
