@@ -97,6 +97,26 @@ class Suite:
         check(re.search(r'vcpu 0 from 0x10\d000 to 0x10\d000$', line), line)
         self.complaints()
 
+    def trace_sound(self):
+        """trace events tell who plays, and why"""
+        host = self.on()
+        events = f'{TRACING}/events/kvm_vamp/enable'
+        host.sh(f'echo > {TRACING}/trace; echo 1 > {events}')
+        try:
+            host.sh('vmm sound-pull', CLAIM_S)
+        finally:
+            host.run(f'echo 0 > {events}')
+        for event, text in (
+                ('sound_irq', r'vcpu 0 vector 96'),
+                ('sound', r'vcpu 0 pio 0x301 handled in 0x108000'),
+                ('sound', r'vcpu 1 pio 0x300 by task 0x102000'),
+                ('wakeup', r'vcpu 2 task 0x103000 by another vcpu for sound'),
+                ('audio', r'vm \d+ task 0x103000 driver 0x102000')):
+            status, line = host.run(
+                f'grep -E -m 1 "kvm_vamp_{event}: {text}" {TRACING}/trace')
+            check(status == 0, f'no {event}: {text} {line}')
+        self.complaints()
+
     def idle(self):
         """Nobody holds the modules."""
         def wrong():
@@ -145,8 +165,8 @@ def tests(stack):
     # Those without a text are for other callers.
     result += [(f'{name}: {text}', suite.claim(name))
                for name, text in claims() if text]
-    result += [(f.__doc__, f) for f in (suite.trace, suite.killed,
-                                        suite.unload)]
+    result += [(f.__doc__, f) for f in (suite.trace, suite.trace_sound,
+                                        suite.killed, suite.unload)]
     return result
 
 

@@ -125,7 +125,8 @@ static int call(struct fuzzer *f)
 {
     static const unsigned long requests[] = {
         KVM_VAMP_SET, KVM_VAMP_EVENT, KVM_VAMP_PLAN, KVM_VAMP_STATUS,
-        KVM_VAMP_VCPU, KVM_VAMP_TASKS,
+        KVM_VAMP_VCPU, KVM_VAMP_TASKS, KVM_VAMP_SOUND,
+        KVM_VAMP_SOUND_STATUS,
     };
     union {
         struct kvm_vamp_config cfg;
@@ -134,12 +135,14 @@ static int call(struct fuzzer *f)
         struct kvm_vamp_status status;
         struct kvm_vamp_vcpu_status vcpu;
         struct kvm_vamp_tasks tasks;
+        struct kvm_vamp_sound sound;
+        struct kvm_vamp_sound_status sound_status;
         uint32_t word[64];
     } arg;
     unsigned int i;
 
     memset(&arg, 0, sizeof(arg));
-    switch (any(f, 9)) {
+    switch (any(f, 11)) {
     case 0:
         arg.cfg = config(0);
         arg.cfg.version = near(f, 1, 1);
@@ -174,13 +177,29 @@ static int call(struct fuzzer *f)
     case 7:
         arg.tasks.vcpu = near(f, 0, 3);
         return try_ioctl(f->vm, KVM_VAMP_TASKS, &arg);
+    case 8:
+        arg.sound.mode = near(f, 0, 15);
+        arg.sound.flags = near(f, 0, 1);
+        arg.sound.nr_ranges = near(f, 0, 2);
+        arg.sound.nr_irqs = near(f, 0, 2);
+        arg.sound.window_us = near(f, 0, 100000);
+        for (i = 0; i < 2; i++) {
+            arg.sound.range[i].addr = PORT_DONE + any(f, 0x20);
+            arg.sound.range[i].len = near(f, 1, 0x10000 - 0x40);
+            arg.sound.range[i].space = near(f, 0, 1);
+            arg.sound.irq[i].kind = KVM_VAMP_IRQ_GSI;
+            arg.sound.irq[i].gsi = near(f, 0, 23);
+        }
+        return try_ioctl(f->vm, KVM_VAMP_SOUND, &arg);
+    case 9:
+        return try_ioctl(f->vm, KVM_VAMP_SOUND_STATUS, &arg);
     default:
         /* Anything, at any place */
         for (i = 0; i < 64; i++) {
             any(f, 1);
             arg.word[i] = f->random;
         }
-        return try_ioctl(f->vm, requests[any(f, 6)],
+        return try_ioctl(f->vm, requests[any(f, 8)],
                          any(f, 4) ? (void *)&arg : (void *)f->random);
     }
 }

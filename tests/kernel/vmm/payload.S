@@ -13,7 +13,11 @@
 
     .section .rodata
     .code64
-    .globl payload_start, payload_nmi, payload_gp, payload_end
+    .globl payload_start, payload_nmi, payload_gp, payload_device
+    .globl payload_wake, payload_end
+
+#define MSR_X2APIC_EOI  0x80b
+#define MSR_X2APIC_ICR  0x830
 
 payload_start:
     movq    B_ROUNDS(%rdi), %r8
@@ -30,6 +34,8 @@ payload_start:
     je      read
     cmpl    $OP_WRMSR, %eax
     je      write
+    cmpl    $OP_WAIT, %eax
+    je      wait
 done:
     outb    %al, $PORT_DONE
     jmp     payload_start
@@ -148,6 +154,73 @@ payload_gp:
     incq    B_FAULTS(%rdi)
     addq    $2, 8(%rsp)
     addq    $8, %rsp
+    iretq
+
+/* --- OP_WAIT ------------------------------------------------------------- */
+
+wait:
+    xorl    %ecx, %ecx
+    call    load
+5:  cmpl    $0, B_STOP(%rdi)
+    jne     done
+    sti
+    hlt
+    cli
+    movl    $1, %ecx
+    call    load
+    call    stay
+    movl    B_PORT(%rdi), %edx
+    testl   %edx, %edx
+    jz      6f
+    outb    %al, %dx
+6:  movq    B_MMIO(%rdi), %rdx
+    testq   %rdx, %rdx
+    jz      7f
+    movl    %eax, (%rdx)
+7:  movq    B_ICR(%rdi), %rax
+    call    send
+    xorl    %ecx, %ecx
+    call    load
+    incq    B_DONE(%rdi)
+    decq    %r8
+    jnz     5b
+    jmp     done
+
+/* Writes %rax to the ICR, unless it is 0. */
+send:
+    testq   %rax, %rax
+    jz      8f
+    movq    %rax, %rdx
+    shrq    $32, %rdx
+    movl    $MSR_X2APIC_ICR, %ecx
+    wrmsr
+8:  ret
+
+payload_device:
+    pushq   %rax
+    pushq   %rcx
+    pushq   %rdx
+    incq    B_IRQS(%rdi)
+    movl    B_HANDLER_PORT(%rdi), %edx
+    testl   %edx, %edx
+    jz      9f
+    outb    %al, %dx
+9:  movq    B_HANDLER_ICR(%rdi), %rax
+    call    send
+    jmp     end
+
+payload_wake:
+    pushq   %rax
+    pushq   %rcx
+    pushq   %rdx
+end:
+    movl    $MSR_X2APIC_EOI, %ecx
+    xorl    %eax, %eax
+    xorl    %edx, %edx
+    wrmsr
+    popq    %rdx
+    popq    %rcx
+    popq    %rax
     iretq
 
 payload_nmi:

@@ -23,11 +23,18 @@
 #define PD_AT           0x61000
 #define PML4S_AT        0x100000    /* + task * 0x1000 */
 #define MEM_SIZE        0x400000
+/* No memory: registers of a device */
+#define DEVICE_AT       MEM_SIZE
 
 #define MAX_CPUS        8
 #define MAX_STEPS       16
 
 #define PORT_DONE       0x10
+#define PORT_DEVICE     0x300       /* registers of a device: 16 ports */
+
+/* Interrupts; each ends itself at the x2APIC. */
+#define VECTOR_DEVICE   0x60        /* its handler does what the block says */
+#define VECTOR_WAKE     0x61        /* ends a halt, and does nothing */
 
 /* Goes through the steps, in turn: loads their CR3, stays for their time. */
 #define OP_SWITCH       1
@@ -42,6 +49,12 @@
 #define OP_LEAF         4
 #define OP_RDMSR        5
 #define OP_WRMSR        6
+/*
+ * Halts in the first step's task until an interrupt; then goes to the second
+ * step's, stays for its time, touches a register and interrupts another vCPU
+ * if the block says so.
+ */
+#define OP_WAIT         7
 
 #define B_OP            0x00
 #define B_STEPS         0x04
@@ -55,7 +68,13 @@
 #define B_DONE          0x38
 #define B_NMIS          0x40
 #define B_NOW           0x48
-#define B_FAULTS        0x50
+#define B_PORT          0x50
+#define B_HANDLER_PORT  0x54
+#define B_MMIO          0x58
+#define B_ICR           0x60
+#define B_HANDLER_ICR   0x68
+#define B_IRQS          0x70
+#define B_FAULTS        0x78
 #define B_CR3           0x80
 #define B_STAY          0x100
 #define B_TSC           0x180
@@ -78,8 +97,14 @@ struct block {
     volatile uint64_t done;     /* ... and of rounds */
     volatile uint64_t nmis;
     volatile uint64_t now;      /* number of the step that runs */
+    /* Of OP_WAIT; 0 is none */
+    uint32_t port;
+    uint32_t handler_port;      /* what the device's handler touches */
+    uint64_t mmio;
+    uint64_t icr;               /* what is written to the x2APIC's ICR */
+    uint64_t handler_icr;       /* by the device's handler */
+    volatile uint64_t irqs;     /* of the device, its own count */
     volatile uint64_t faults;   /* #GP, which skips an instruction of 2 bytes */
-    uint64_t pad[5];
     uint64_t cr3[MAX_STEPS];
     uint64_t stay[MAX_STEPS];   /* in cycles of the TSC */
     volatile uint64_t tsc[MAX_STEPS];   /* its own account of them */
@@ -99,13 +124,19 @@ SAME(loads, B_LOADS);
 SAME(done, B_DONE);
 SAME(nmis, B_NMIS);
 SAME(now, B_NOW);
+SAME(port, B_PORT);
+SAME(handler_port, B_HANDLER_PORT);
+SAME(mmio, B_MMIO);
+SAME(icr, B_ICR);
+SAME(handler_icr, B_HANDLER_ICR);
+SAME(irqs, B_IRQS);
 SAME(faults, B_FAULTS);
 SAME(cr3, B_CR3);
 SAME(stay, B_STAY);
 SAME(tsc, B_TSC);
 
 extern const uint8_t payload_start[], payload_nmi[], payload_gp[],
-    payload_end[];
+    payload_device[], payload_wake[], payload_end[];
 
 #endif /* __ASSEMBLER__ */
 #endif /* PAYLOAD_H */

@@ -34,7 +34,7 @@
 #define CPUID_1_ECX_PCID    (1u << 17)
 
 #define APIC_SPIV       0xf0
-#define MSI_ADDRESS     0xfee00000u
+#define APIC_BASE_X2    (1u << 10)
 #define MSI_NMI         0x400
 #define MSI_INIT        0x4500      /* asserted */
 
@@ -134,11 +134,13 @@ static void fill(struct vm *vm)
     put64(vm, GDT_AT + SELECTOR_DATA, 0x0000930000000000);
     put_handler(vm, VECTOR_NMI, payload_nmi);
     put_handler(vm, VECTOR_GP, payload_gp);
+    put_handler(vm, VECTOR_DEVICE, payload_device);
+    put_handler(vm, VECTOR_WAKE, payload_wake);
     for (at = PML4S_AT; at < MEM_SIZE; at += 0x1000) {
         put64(vm, at, PDPT_AT | PTE_RW);
     }
     put64(vm, PDPT_AT, PD_AT | PTE_RW);
-    for (at = 0; at < MEM_SIZE; at += 0x200000) {
+    for (at = 0; at <= DEVICE_AT; at += 0x200000) {
         put64(vm, PD_AT + at / 0x200000 * 8, at | PTE_RW | PTE_LARGE);
     }
 }
@@ -212,16 +214,50 @@ bool has_pcid(void)
     return found;
 }
 
-static void msi(struct vm *vm, int id, uint32_t data)
+int vm_msi(struct vm *vm, uint32_t address, uint32_t data)
 {
     struct kvm_msi msi = {
-        .address_lo = MSI_ADDRESS | id << 12,
+        .address_lo = address,
         .data = data,
     };
+    int taken = ioctl(vm->fd, KVM_SIGNAL_MSI, &msi);
 
-    /* 0: no vCPU took it. */
-    if (ioctl(vm->fd, KVM_SIGNAL_MSI, &msi) <= 0) {
-        die("KVM_SIGNAL_MSI 0x%x to vCPU %d: %s", data, id, strerror(errno));
+    if (taken < 0) {
+        die("KVM_SIGNAL_MSI 0x%x: %s", data, strerror(errno));
+    }
+    return taken;
+}
+
+static void msi(struct vm *vm, int id, uint32_t data)
+{
+    if (!vm_msi(vm, MSI_TO(id), data)) {
+        die("vCPU %d does not take the message 0x%x", id, data);
+    }
+}
+
+void vm_ioapic(struct vm *vm, int pin, int id, int vector)
+{
+    struct kvm_irqchip chip = { .chip_id = KVM_IRQCHIP_IOAPIC };
+
+    if (ioctl(vm->fd, KVM_GET_IRQCHIP, &chip) < 0) {
+        die("KVM_GET_IRQCHIP: %s", strerror(errno));
+    }
+    chip.chip.ioapic.redirtbl[pin].bits = (uint64_t)id << 56 | vector;
+    if (ioctl(vm->fd, KVM_SET_IRQCHIP, &chip) < 0) {
+        die("KVM_SET_IRQCHIP: %s", strerror(errno));
+    }
+}
+
+void vm_edge(struct vm *vm, int gsi)
+{
+    struct kvm_irq_level level = { .irq = gsi, .level = 1 };
+
+    if (ioctl(vm->fd, KVM_IRQ_LINE, &level) < 0) {
+        die("KVM_IRQ_LINE %d: %s", gsi, strerror(errno));
+    }
+    level.level = 0;
+    if (ioctl(vm->fd, KVM_IRQ_LINE, &level) < 0) {
+        die("KVM_IRQ_LINE %d: %s", gsi, strerror(errno));
     }
 }
 
@@ -289,6 +325,19 @@ void vcpu_set_cr4(struct vcpu *v, uint64_t bits)
     }
 }
 
+void vcpu_x2apic(struct vcpu *v)
+{
+    struct kvm_sregs s;
+
+    if (ioctl(v->fd, KVM_GET_SREGS, &s) < 0) {
+        die("KVM_GET_SREGS: %s", strerror(errno));
+    }
+    s.apic_base |= APIC_BASE_X2;
+    if (ioctl(v->fd, KVM_SET_SREGS, &s) < 0) {
+        die("the x2APIC of vCPU %d: %s", v->id, strerror(errno));
+    }
+}
+
 void vcpu_init(struct vcpu *v)
 {
     struct kvm_mp_state state;
@@ -302,6 +351,16 @@ void vcpu_init(struct vcpu *v)
     vcpu_reset(v);
 }
 
+/* Registers that hold nothing */
+static bool of_device(const struct kvm_run *run)
+{
+    return (run->exit_reason == KVM_EXIT_IO &&
+            (run->io.port & ~0xf) == PORT_DEVICE) ||
+           (run->exit_reason == KVM_EXIT_MMIO &&
+            run->mmio.phys_addr >= DEVICE_AT &&
+            run->mmio.phys_addr < DEVICE_AT + PAGE);
+}
+
 static void run(struct vcpu *v)
 {
     for (;;) {
@@ -312,7 +371,7 @@ static void run(struct vcpu *v)
         } else if (v->run->exit_reason == KVM_EXIT_IO &&
                    v->run->io.port == PORT_DONE) {
             return;
-        } else {
+        } else if (!of_device(v->run)) {
             die("vCPU %d: exit %u, 0x%llx", v->id, v->run->exit_reason,
                 (unsigned long long)v->run->hw.hardware_exit_reason);
         }

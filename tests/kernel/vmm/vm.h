@@ -21,6 +21,11 @@
 
 #define NS_PER_MS       1000000ull
 
+/* A message to vCPU @id, or to a logical set of them */
+#define MSI_TO(id)      (0xfee00000u | (uint32_t)(id) << 12)
+#define MSI_LOGICAL     (1u << 2)
+#define MSI_LOWEST      (1u << 8)   /* of the data */
+
 struct vm;
 
 struct vcpu {
@@ -62,6 +67,14 @@ void vcpu_init(struct vcpu *v);
 void vcpu_set_cr4(struct vcpu *v, uint64_t bits);
 bool has_pcid(void);
 void vm_nmi(struct vm *vm, int id);
+
+/* For OP_WAIT: interrupts by MSRs. Before it runs. */
+void vcpu_x2apic(struct vcpu *v);
+/* Sends a message; returns how many vCPUs took it. */
+int vm_msi(struct vm *vm, uint32_t address, uint32_t data);
+/* Input @pin of the I/O APIC: interrupts vCPU @id with @vector, an edge. */
+void vm_ioapic(struct vm *vm, int pin, int id, int vector);
+void vm_edge(struct vm *vm, int gsi);
 
 /* The CR3 of task @n. */
 uint64_t task(unsigned int n);
