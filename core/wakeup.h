@@ -53,8 +53,8 @@
 #define VAMP_WAKEUP_CREDIT          1024u
 
 /* CPU time in which a woken vCPU loads its task, bounds and default */
-#define VAMP_WAKEUP_WINDOW_US_MIN       1
-#define VAMP_WAKEUP_WINDOW_US_MAX       100000
+#define VAMP_WAKEUP_WINDOW_US_MIN       1u
+#define VAMP_WAKEUP_WINDOW_US_MAX       100000u
 #define VAMP_WAKEUP_WINDOW_US_DEFAULT   100
 
 struct vamp_wakeup_task {

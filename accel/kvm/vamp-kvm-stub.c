@@ -50,7 +50,18 @@ bool vamp_kvm_names_offer(bool on, Error **errp)
     g_assert_not_reached();
 }
 
+bool vamp_kvm_sound(const VampSoundDevices *devices, unsigned mode,
+                    Error **errp)
+{
+    g_assert_not_reached();
+}
+
 bool vamp_kvm_names(VampKvmNames *out)
+{
+    g_assert_not_reached();
+}
+
+bool vamp_kvm_sound_status(VampKvmSound *out)
 {
     g_assert_not_reached();
 }

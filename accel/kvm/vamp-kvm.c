@@ -31,6 +31,7 @@ static struct {
     EventNotifier notifier;             /* while track */
     void (*changed)(void *opaque);
     void *opaque;
+    struct kvm_vamp_sound sound;        /* named last; zeroed: none */
 } vamp;
 
 const char *vamp_kvm_unavailable(void)
@@ -99,6 +100,8 @@ static bool configure(bool track, unsigned ratio, const struct vamp_config *cfg,
     vamp.track = track;
     vamp.ratio = ratio;
     vamp.cfg = *cfg;
+    /* They may have forgotten; telling them twice does no harm. */
+    memset(&vamp.sound, 0, sizeof(vamp.sound));
     return true;
 }
 
@@ -232,6 +235,93 @@ bool vamp_kvm_vcpu(CPUState *cpu, VampKvmVcpu *out)
     out->switches = status.switches;
     out->samples = status.samples;
     out->weight_changes = status.weight_changes;
+    return true;
+}
+
+QEMU_BUILD_BUG_ON(VAMP_SOUND_RANGES != KVM_VAMP_SOUND_RANGES);
+QEMU_BUILD_BUG_ON(VAMP_SOUND_IRQS != KVM_VAMP_SOUND_IRQS);
+QEMU_BUILD_BUG_ON(VAMP_WAKEUP_ALL != KVM_VAMP_WAKEUP_ALL);
+
+static void name_devices(const VampSoundDevices *devices,
+                         struct kvm_vamp_sound *out)
+{
+    out->nr_ranges = devices->nr_ranges;
+    for (unsigned i = 0; i < devices->nr_ranges; i++) {
+        const VampSoundRange *r = &devices->range[i];
+
+        out->range[i].addr = r->addr;
+        out->range[i].len = r->len;
+        out->range[i].space = r->pio ? KVM_VAMP_SPACE_PIO
+                                     : KVM_VAMP_SPACE_MMIO;
+    }
+    out->nr_irqs = devices->nr_irqs;
+    for (unsigned i = 0; i < devices->nr_irqs; i++) {
+        const VampSoundIrq *irq = &devices->irq[i];
+
+        out->irq[i].kind = irq->msi ? KVM_VAMP_IRQ_MSI : KVM_VAMP_IRQ_GSI;
+        out->irq[i].gsi = irq->gsi;
+        out->irq[i].address = irq->address;
+        out->irq[i].data = irq->data;
+    }
+}
+
+bool vamp_kvm_sound(const VampSoundDevices *devices, unsigned mode,
+                    Error **errp)
+{
+    struct kvm_vamp_sound sound = {
+        .mode = mode,
+        .flags = KVM_VAMP_SOUND_REDIRECT,
+    };
+    int ret;
+
+    if (devices) {
+        name_devices(devices, &sound);
+    } else {
+        memset(&sound, 0, sizeof(sound));
+    }
+    if (!memcmp(&sound, &vamp.sound, sizeof(sound)) && devices) {
+        return true;
+    }
+    ret = kvm_vm_ioctl(kvm_state, KVM_VAMP_SOUND, &sound);
+    if (ret < 0) {
+        memset(&sound, 0, sizeof(sound));
+        kvm_vm_ioctl(kvm_state, KVM_VAMP_SOUND, &sound);
+        vamp.sound = sound;
+        if (ret == -ENOTTY || ret == -EINVAL) {
+            error_setg(errp, "the companion modules are older than this QEMU "
+                       "and know no sound devices like these (package "
+                       "vamp-dkms of its version)");
+        } else {
+            error_setg_errno(errp, -ret, "KVM's companion modules refuse the "
+                             "sound devices");
+        }
+        return false;
+    }
+    vamp.sound = sound;
+    return true;
+}
+
+bool vamp_kvm_sound_status(VampKvmSound *out)
+{
+    struct kvm_vamp_sound_status s;
+
+    if (kvm_vm_ioctl(kvm_state, KVM_VAMP_SOUND_STATUS, &s) < 0 ||
+        !s.nr_ranges) {
+        return false;
+    }
+    *out = (VampKvmSound) {
+        .audio_task = s.audio_task,
+        .driver = s.driver,
+        .playing = s.playing,
+        .hidden = s.flags & KVM_VAMP_SOUND_HIDDEN,
+        .accesses = s.accesses,
+        .handled = s.handled,
+        .irqs = s.irqs,
+        .ipis = s.ipis,
+        .wakeups = s.woken + s.woken_by_sound,
+        .redirected = s.redirected,
+        .fixed = s.fixed,
+    };
     return true;
 }
 

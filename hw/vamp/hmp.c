@@ -62,6 +62,13 @@ static void print_guest(GString *buf, const VampGuestInfo *g)
     }
 }
 
+static void print_tracking(GString *buf, const VampSoundTracking *t)
+{
+    g_string_append_printf(buf, "audio task %s%s%s: %s\n",
+                           t->task ?: t->active ? "not found yet" : "unknown",
+                           t->name ? " " : "", t->name ?: "", t->reason);
+}
+
 static HumanReadableText *show_policy(Error **errp)
 {
     g_autoptr(GString) buf = g_string_new(NULL);
@@ -97,6 +104,7 @@ static HumanReadableText *show_policy(Error **errp)
                            info->sound->playing ? "playing" :
                            info->sound->active ? "silent" : "off",
                            info->sound->reason);
+    print_tracking(buf, info->sound->tracking);
     g_string_append_printf(buf, "names %s: %s\n",
                            info->names->active ? "offered" : "off",
                            info->names->reason);

@@ -10,6 +10,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-commands-vamp-interrupts.h"
 #include "hw/vamp/interrupts.h"
+#include "hw/vamp/sound-devices.h"
 
 static const char none[] =
     "this QEMU has no interrupt routing of VAMP (it needs an x86 target with "
@@ -31,6 +32,15 @@ bool vamp_irq_follow_start(Error **errp)
 {
     error_setg(errp, "%s", none);
     return false;
+}
+
+VampSoundDevices *vamp_sound_devices_find(void)
+{
+    VampSoundDevices *d = g_new0(VampSoundDevices, 1);
+
+    d->names = g_ptr_array_new_with_free_func(g_free);
+    d->left_out = g_strdup(none);
+    return d;
 }
 
 void vamp_irq_follow_stop(void)

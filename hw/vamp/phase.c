@@ -422,6 +422,7 @@ static void phase_begin(VampPolicy *p, uint64_t now, enum vamp_cause cause)
     struct vamp_hinted hinted;
 
     vamp_vcpu_update_loads(p, now);
+    vamp_sound_track(p);
     p->plan_hinted = vamp_guest_plan(p, &hinted);
     if (p->plan_hinted) {
         vamp_policy_begin_hinted(p->core, now, cause, &hinted);
@@ -557,6 +558,7 @@ static void load_timer_cb(void *opaque)
     uint64_t now = vamp_now(p);
 
     vamp_vcpu_update_loads(p, now);
+    vamp_sound_track_recheck(p);
     timer_mod_ns(p->load_timer, now + p->core->period_ns * VAMP_WINDOW_EPOCHS);
 }
 

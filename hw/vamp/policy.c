@@ -285,6 +285,7 @@ static void vamp_policy_finalize(Object *obj)
     g_free(p->actuator_reason);
     g_free(p->sound_reason);
     g_free(p->names_reason);
+    vamp_sound_track_fini(p);
     g_free(p->broker);
     g_free(p->id);
     g_free(p->qtest_schedstat_dir);
@@ -303,6 +304,7 @@ static void vamp_policy_instance_init(Object *obj)
     p->tracker = p->eyes = VAMP_TRACKER_NONE;
     p->audio_wanted = ON_OFF_AUTO_AUTO;
     p->names_wanted = ON_OFF_AUTO_AUTO;
+    p->wakeup_track = VAMP_WAKEUP_ALL;
     p->triggers = VAMP_TRIGGERS_DEFAULT;
 }
 

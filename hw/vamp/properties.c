@@ -282,6 +282,30 @@ static void set_audio(Object *obj, const char *value, Error **errp)
     if (p->running) {
         vamp_sound_close(p);
         vamp_sound_open(p);
+        vamp_sound_track_recheck(p);
+    }
+}
+
+static void get_wakeup_track(Object *obj, Visitor *v, const char *name,
+                             void *opaque, Error **errp)
+{
+    int64_t value = VAMP_POLICY(obj)->wakeup_track;
+
+    visit_type_int(v, name, &value, errp);
+}
+
+static void set_wakeup_track(Object *obj, Visitor *v, const char *name,
+                             void *opaque, Error **errp)
+{
+    VampPolicy *p = VAMP_POLICY(obj);
+    int64_t value;
+
+    if (!visit_bounded(v, name, 0, VAMP_WAKEUP_ALL, &value, errp)) {
+        return;
+    }
+    p->wakeup_track = value;
+    if (p->running) {
+        vamp_sound_track_recheck(p);
     }
 }
 
@@ -396,6 +420,10 @@ void vamp_policy_add_properties(ObjectClass *oc)
     object_class_property_add_str(oc, "pv", get_pv, set_pv);
     object_class_property_set_description(oc, "pv",
         "Whether the guest may name its tasks to KVM's companion modules");
+    object_class_property_add(oc, "wakeup-track", "int", get_wakeup_track,
+                              set_wakeup_track, NULL, NULL);
+    object_class_property_set_description(oc, "wakeup-track",
+        "How the task that plays sound is found: sum of mode bits, 0..15");
     object_class_property_add_str(oc, "trigger", get_trigger, set_trigger);
     object_class_property_set_description(oc, "trigger",
         "User events that begin a phase: enter, key, button, wheel, touch");

@@ -263,6 +263,8 @@ static void fill_means(VampPolicy *p, VampInfo *info)
                                           tells ? "; the guest tells of its "
                                                   "sound" : "");
 
+    info->sound->tracking = vamp_sound_track_info(p);
+
     info->fault = g_strdup(p->fault);
 }
 

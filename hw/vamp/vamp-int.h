@@ -104,6 +104,10 @@ struct VampPolicy {
     bool sound_heard;           /* by QEMU */
     bool sound_told;            /* by the guest */
     bool sound_playing;         /* either */
+    unsigned wakeup_track;      /* property: VAMP_WAKEUP_* */
+    bool tracking;              /* KVM's modules know the sound devices */
+    char *track_reason;         /* how, or why not */
+    char **track_devices;       /* NULL or terminated by NULL */
 
     bool names_offered;         /* the guest may name its tasks */
     char *names_reason;         /* why not; NULL: it may */
@@ -218,6 +222,16 @@ void vamp_tracker_stop_vcpu(VampPolicy *p, unsigned vcpu, bool gone);
 
 void vamp_sound_open(VampPolicy *p);
 void vamp_sound_close(VampPolicy *p);
+
+/* --- sound-track.c: which task plays --------------------------------------- */
+
+/* Names the sound devices to KVM's modules; notes who plays. */
+void vamp_sound_track(VampPolicy *p);
+/* The same; makes the new plan true if it matters to the running one. */
+void vamp_sound_track_recheck(VampPolicy *p);
+void vamp_sound_track_fini(VampPolicy *p);
+/* For vamp-query: looks, and tells. */
+VampSoundTracking *vamp_sound_track_info(VampPolicy *p);
 
 /* Turns the actuator off with @reason; all weights are put back. */
 void vamp_policy_fault(VampPolicy *p, const char *reason);

@@ -48,6 +48,8 @@ static const struct {
       "auto, broker, kvm, cgroup, nice, none" },
     { "audio", "\"yes\"", "audio=yes", "auto, on, off" },
     { "pv", "\"1\"", "pv=1", "auto, on, off" },
+    { "wakeup-track", "16", "wakeup-track=16", "0 to 15" },
+    { "wakeup-track", "-1", "wakeup-track=-1", "0 to 15" },
     { "trigger", "\"\"", "trigger", "enter, key, button, wheel and touch" },
     { "trigger", "\"key+mouse\"", "'mouse'",
       "enter, key, button, wheel and touch" },

@@ -16,7 +16,9 @@
 #define HW_VAMP_KVM_H
 
 #include "hw/core/cpu.h"
+#include "hw/vamp/sound-devices.h"
 #include "core/policy.h"
+#include "core/wakeup.h"
 
 /* What the modules say of a vCPU. */
 typedef struct VampKvmVcpu {
@@ -44,6 +46,21 @@ typedef struct VampKvmNames {
     unsigned nr;
     VampKvmName name[128];
 } VampKvmNames;
+
+/* What they have found out about sound. */
+typedef struct VampKvmSound {
+    uint64_t audio_task;        /* who plays; 0: not known */
+    uint64_t driver;            /* who touches the devices; 0: not known */
+    int playing;                /* KVM's id of the vCPU that did last; or -1 */
+    bool hidden;                /* they may not see all wake-ups */
+    uint64_t accesses;          /* by tasks */
+    uint64_t handled;           /* by handlers of interrupts */
+    uint64_t irqs;              /* of the devices */
+    uint64_t ipis;              /* between vCPUs, that were looked at */
+    uint64_t wakeups;           /* of tasks, by these or by the devices */
+    uint64_t redirected;        /* interrupts, to the vCPU that plays */
+    uint64_t fixed;             /* for which the guest left no choice */
+} VampKvmSound;
 
 /* NULL if the modules are here and speak our version, else why not. */
 const char *vamp_kvm_unavailable(void);
@@ -87,6 +104,17 @@ bool vamp_kvm_names_offer(bool on, Error **errp);
 
 /* What it has said so far. False, @out unchanged: nothing can be known. */
 bool vamp_kvm_names(VampKvmNames *out);
+
+/*
+ * These are the sound devices; NULL: none. @mode: VAMP_WAKEUP_*. It ends with
+ * tracking and weights, and with a new period of the tracker. Cheap if nothing
+ * has changed. On failure they know of none.
+ */
+bool vamp_kvm_sound(const VampSoundDevices *devices, unsigned mode,
+                    Error **errp);
+
+/* False, @out unchanged: they know of no devices. */
+bool vamp_kvm_sound_status(VampKvmSound *out);
 
 /* How tasks are told now, and why not better: one clause, to be freed. */
 char *vamp_kvm_tracking(void);
