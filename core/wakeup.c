@@ -73,6 +73,15 @@ static uint64_t passed(uint64_t now, uint64_t then)
     return now > then ? now - then : 0;
 }
 
+/* Is @one among the @nr of @task? */
+static bool contains(const uint64_t *task, uint32_t nr, uint64_t one)
+{
+    while (nr > 0 && task[nr - 1] != one) {
+        nr--;
+    }
+    return nr > 0;
+}
+
 /* --- tasks ---------------------------------------------------------------- */
 
 static struct vamp_wakeup_task *find(struct vamp_wakeup *w, uint64_t task)
@@ -269,7 +278,7 @@ static void credit_wakers(struct vamp_wakeup *w, uint64_t task, uint64_t now)
 {
     uint64_t seen[VAMP_WAKEUP_DEPTH + 1];
     uint32_t depth = w->mode & VAMP_WAKEUP_TRANSITIVE ? VAMP_WAKEUP_DEPTH : 1;
-    uint32_t n, i;
+    uint32_t n;
 
     seen[0] = task;
     for (n = 1; n <= depth; n++) {
@@ -281,10 +290,8 @@ static void credit_wakers(struct vamp_wakeup *w, uint64_t task, uint64_t now)
             return;
         }
         task = t->waker;
-        for (i = 0; i < n; i++) {
-            if (seen[i] == task) {
-                return;             /* they wake each other */
-            }
+        if (contains(seen, n, task)) {
+            return;                 /* they wake each other */
         }
         seen[n] = task;
         waker = touch(w, task, now);
@@ -322,17 +329,15 @@ void vamp_wakeup_access(struct vamp_wakeup *w, uint32_t vcpu, uint64_t task,
 void vamp_wakeup_planned(struct vamp_wakeup *w, const uint64_t *task,
                          uint32_t nr)
 {
-    uint32_t i, n;
+    uint32_t i;
 
     for (i = 0; i < VAMP_WAKEUP_TASKS; i++) {
         struct vamp_wakeup_task *t = &w->task[i];
 
-        for (n = 0; n < nr && task[n] != t->task; n++) {
-        }
-        if (n == nr) {
-            t->confidence -= t->confidence > 0;
-        } else {
+        if (contains(task, nr, t->task)) {
             t->confidence += t->confidence < VAMP_WAKEUP_CONFIDENCE_MAX;
+        } else {
+            t->confidence -= t->confidence > 0;
         }
     }
 }

@@ -28,6 +28,15 @@
 #include "vamp.h"
 #include "vamp_trace.h"
 
+/*
+ * What a woken vCPU may burn before it loads the task that it was woken for: an
+ * interrupt's entry, the end of an idle loop, a scheduler.
+ */
+static unsigned int wakeup_us = VAMP_WAKEUP_WINDOW_US_DEFAULT;
+module_param_named(vamp_wakeup_us, wakeup_us, uint, 0644);
+MODULE_PARM_DESC(vamp_wakeup_us,
+	"CPU time (us) within which a woken vCPU loads its task, 1..100000 (default 100)");
+
 /* IPIs are of interest for so long after an access or an interrupt. */
 #define ACTIVE_NS	NSEC_PER_SEC
 /* Who plays is asked so often at most. */
@@ -87,7 +96,10 @@ static bool sound_valid(struct kvm_vamp_sound *s)
 	for (i = 0; i < s->nr_irqs; i++)
 		if (!irq_valid(&s->irq[i]))
 			return false;
-	s->window_us = s->window_us ?: VAMP_WAKEUP_WINDOW_US_DEFAULT;
+	if (!s->window_us)
+		s->window_us = clamp(READ_ONCE(wakeup_us),
+				     VAMP_WAKEUP_WINDOW_US_MIN,
+				     VAMP_WAKEUP_WINDOW_US_MAX);
 	return true;
 }
 

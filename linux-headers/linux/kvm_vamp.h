@@ -309,7 +309,7 @@ struct kvm_vamp_sound {
 	__u32 flags;		/* KVM_VAMP_SOUND_REDIRECT */
 	__u32 nr_ranges;
 	__u32 nr_irqs;
-	__u32 window_us;	/* 1..100000; CPU time; 0: the default, 100 */
+	__u32 window_us;	/* 1..100000; CPU time; 0: as vamp_wakeup_us says */
 	__u32 reserved[3];
 	struct kvm_vamp_sound_range range[KVM_VAMP_SOUND_RANGES];
 	struct kvm_vamp_sound_irq irq[KVM_VAMP_SOUND_IRQS];
