@@ -111,7 +111,7 @@ class Suite:
                 ('sound', r'vcpu 0 pio 0x301 handled in 0x108000'),
                 ('sound', r'vcpu 1 pio 0x300 by task 0x102000'),
                 ('wakeup', r'vcpu 2 task 0x103000 by another vcpu for sound'),
-                ('audio', r'vm \d+ task 0x103000 driver 0x102000')):
+                ('audio', r'vm [0-9]+ task 0x103000 driver 0x102000')):
             status, line = host.run(
                 f'grep -E -m 1 "kvm_vamp_{event}: {text}" {TRACING}/trace')
             check(status == 0, f'no {event}: {text} {line}')

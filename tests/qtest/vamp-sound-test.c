@@ -237,6 +237,33 @@ static void test_cannot(void)
     quit_without_object(qts);
 }
 
+static void expect_tracking(QTestState *qts, int mode, const char *reason)
+{
+    QDict *info = vamp_query(qts);
+
+    g_assert_false(vamp_bool(info, "sound.tracking.active"));
+    g_assert_cmpint(vamp_num(info, "sound.tracking.mode"), ==, mode);
+    vamp_expect_text(vamp_str(info, "sound.tracking.reason"), reason);
+    qobject_unref(info);
+}
+
+/* Without KVM nobody sees who wakes whom. The nearest reason is told. */
+static void test_tracking(void)
+{
+    QTestState *qts = start("-audio none -device AC97", "");
+
+    expect_tracking(qts, 15, "only KVM's companion modules can: needs -accel "
+                    "kvm");
+    vamp_set_str(qts, "audio", "off");
+    expect_tracking(qts, 15, "audio is off");
+    vamp_set_int(qts, "wakeup-track", 0);
+    expect_tracking(qts, 0, "wakeup-track is 0");
+    vamp_set_str(qts, "audio", "auto");
+    vamp_set_int(qts, "wakeup-track", 1);
+    expect_tracking(qts, 1, "only KVM's companion modules can");
+    quit_without_object(qts);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -247,6 +274,7 @@ int main(int argc, char **argv)
     }
     qtest_add_func("/vamp/sound/speaker", test_speaker);
     qtest_add_func("/vamp/sound/silent-stream", test_silent_stream);
+    qtest_add_func("/vamp/sound/tracking", test_tracking);
     qtest_add_func("/vamp/sound/property", test_property);
     qtest_add_func("/vamp/sound/with-input", test_with_input);
     qtest_add_func("/vamp/sound/two", test_two);

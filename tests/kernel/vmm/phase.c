@@ -36,7 +36,8 @@ static void plan_ends(void)
     eventually((nice = nice_of(v->tid)) == STEP || now_ns() > s.until_ns,
                "nice %d", nice);
     check(nice == STEP, "nice %d in the plan", nice);
-    check(vcpu_status(vm, 0).toggles, "it is not tracked exactly");
+    eventually(vcpu_status(vm, 0).toggles,
+               "it is not tracked exactly");
     eventually(status(vm).phase == KVM_VAMP_PHASE_NORMAL, "it lasts for ever");
     check(now_ns() - begin >= 1500 * NS_PER_MS, "it ended early");
     check(nice_of(v->tid) == 0, "nice %d is left", nice_of(v->tid));
