@@ -11,6 +11,7 @@
 
 #include <sys/ioctl.h>
 #include "claim.h"
+#include "linux-headers/linux/kvm_vamp_pv.h"
 
 #define EXITS           20000
 #define LOADS           20000
@@ -63,6 +64,26 @@ static void measure(struct vm *vm, const char *what, bool mixed)
     }
 }
 
+/* The guest says what runs: with a record of task 0, which is as dear to read. */
+static void name_tasks(struct vm *vm)
+{
+    struct kvm_vamp_pv_config offer = { .flags = KVM_VAMP_PV_OFFER };
+    struct kvm_vamp_pv_task *record = (void *)(vm->mem + RECORD_AT);
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } msrs = {
+        .head.nmsrs = 1,
+        .entry.index = MSR_KVM_VAMP_TASK,
+        .entry.data = RECORD_AT | KVM_VAMP_PV_ENABLE,
+    };
+
+    record->aspace = task(0);
+    check(!try_ioctl(vm, KVM_VAMP_PV, &offer) &&
+          ioctl(vm->vcpu[0].fd, KVM_SET_MSRS, &msrs) == 1,
+          "the guest may not name its tasks");
+}
+
 static void costs(void)
 {
     struct vm *vm = vm_new(1);
@@ -79,6 +100,10 @@ static void costs(void)
     turn_on(vm, KVM_VAMP_F_WEIGHTS);
     plan(vm, task(2), 60000);
     measure(vm, "in a plan, a weight change each second switch", true);
+    name_tasks(vm);
+    measure(vm, "the same, and the guest names its tasks", true);
+    plan(vm, 0, 0);
+    measure(vm, "normal phase, and the guest names its tasks", false);
     turn_off(vm);
     measure(vm, "off again", false);
 }

@@ -21,6 +21,7 @@
 #define STACKS_AT       0x40000     /* + vCPU * 0x1000: the top */
 #define PDPT_AT         0x60000
 #define PD_AT           0x61000
+#define RECORD_AT       0x70000     /* what the guest says of its tasks */
 #define PML4S_AT        0x100000    /* + task * 0x1000 */
 #define MEM_SIZE        0x400000
 /* No memory: registers of a device */

@@ -17,8 +17,6 @@
 #include "claim.h"
 #include "linux-headers/linux/kvm_vamp_pv.h"
 
-#define RECORD_AT       0x70000
-
 static void offer(struct vm *vm, uint32_t flags)
 {
     struct kvm_vamp_pv_config cfg = { .flags = flags };
