@@ -246,6 +246,21 @@ class Suite:
         self.names()
         self.slow()
 
+    def reset(self):
+        """a reset of the machine forgets what the guest has said"""
+        vm = self.need()
+        self.told(SMP)
+        # Its QEMU would end otherwise.
+        vm.qmp.cmd('set-action', reboot='reset')
+        vm.qmp.cmd('stop')
+        vm.qmp.cmd('system_reset')
+
+        def wrong():
+            names = vm.qmp.cmd('vamp-query')['names']
+            return None if names['active'] and not names['vcpus'] and \
+                not names['known'] else names
+        eventually(wrong, LOOK_S, 1)
+
     def quiet(self):
         """neither kernel has anything to complain of"""
         bad = re.compile(r'^.*(?:WARNING|BUG:|Oops|general protection|'
@@ -262,7 +277,8 @@ class Suite:
         """(name, function)"""
         return [(f.__doc__.splitlines()[0], f) for f in (
             self.boot, self.finds, self.names, self.slow, self.hotplug,
-            self.withdrawn, self.unloaded, self.migrated, self.quiet)]
+            self.withdrawn, self.unloaded, self.migrated, self.quiet,
+            self.reset)]
 
 
 if __name__ == '__main__':
