@@ -188,17 +188,14 @@ void vamp_wakeup_other(struct vamp_wakeup *w, uint32_t vcpu, uint64_t cpu)
 {
     struct vamp_wakeup_vcpu *v = vcpu_get(w, vcpu);
 
-    if (!v || !(w->mode & VAMP_WAKEUP_RESET)) {
+    /* The device's own handler stays what it is. */
+    if (!v || !(w->mode & VAMP_WAKEUP_RESET) || v->handler) {
         return;
     }
     if (fresh(w, v, cpu)) {
         w->count.resets++;
     }
-    *v = (struct vamp_wakeup_vcpu) {
-        .pending = true,
-        .handler = true,
-        .since = cpu,
-    };
+    v->pending = false;
 }
 
 bool vamp_wakeup_ipi(struct vamp_wakeup *w, uint32_t from, uint64_t task,
@@ -213,9 +210,8 @@ bool vamp_wakeup_ipi(struct vamp_wakeup *w, uint32_t from, uint64_t task,
     }
     w->count.ipis++;
     handler = f->handler && fresh(w, f, cpu_from);
-    sound = handler ? f->sound
-                    : (w->mode & VAMP_WAKEUP_TRANSITIVE) && task &&
-                      f->sound_task == task;
+    sound = handler || ((w->mode & VAMP_WAKEUP_TRANSITIVE) && task &&
+                        f->sound_task == task);
     if (handler) {
         /* It interrupts the task that runs, which wakes nobody. */
         task = VAMP_TASK_UNKNOWN;
@@ -257,9 +253,6 @@ void vamp_wakeup_loaded(struct vamp_wakeup *w, uint32_t vcpu, uint64_t task,
     if (!fresh(w, &was, cpu)) {
         w->count.late += !was.handler;
         return;
-    }
-    if (!was.sound && was.handler) {
-        return;                     /* another device's business */
     }
     w->count.woken += !was.handler;
     t = touch(w, task, now);

@@ -72,7 +72,7 @@ struct vamp_wakeup_task {
 /* Private: what was last sent to a vCPU, and has not been answered */
 struct vamp_wakeup_vcpu {
     bool pending;
-    bool handler;               /* it came from a device: a handler runs */
+    bool handler;               /* it came from the device: its handler runs */
     bool sound;                 /* the sound device began it */
     uint64_t waker;             /* the task that sent it, if one did */
     uint64_t since;             /* of the vCPU's time */

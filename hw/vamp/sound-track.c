@@ -104,13 +104,15 @@ static void look(VampPolicy *p, unsigned unused)
         trace_vamp_sound_devices(devices->nr_ranges, devices->nr_irqs);
     }
     p->tracking = true;
+    if (!vamp_kvm_sound_status(&found)) {
+        stop(p, g_strdup("the companion modules have turned themselves off "
+                         "(the tracker's reason says why)"));
+        return;
+    }
     forget_devices(p);
     g_ptr_array_add(devices->names, NULL);
     p->track_devices = (char **)g_ptr_array_free(
         g_steal_pointer(&devices->names), FALSE);
-    if (!vamp_kvm_sound_status(&found)) {
-        memset(&found, 0, sizeof(found));
-    }
     set_reason(p, g_strdup_printf("the modules see %u ranges of registers and "
                                   "%u interrupts%s%s%s", devices->nr_ranges,
                                   devices->nr_irqs,

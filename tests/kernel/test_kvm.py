@@ -68,10 +68,14 @@ class Suite:
         host.wait_ready()
         check('\nkvm_amd' in host.sh('lsmod'), host.last_words())
         host.sh(f'echo +cpu > {CGROUPS}/cgroup.subtree_control; mkdir {GROUP}')
+        # A vCPU in here is a hundred times slower than a real one.
+        host.sh('echo 100000 > /sys/module/kvm/parameters/vamp_wakeup_us')
         self.host = host
         self.vm = boot(self.stack, lambda: Guest(
             host, 'guest', smp=SMP,
-            extra=['-object', 'vamp-policy,id=vamp0']), GROUP)
+            extra=['-audiodev', 'none,id=snd', '-device',
+                   'AC97,id=card,audiodev=snd', '-object',
+                   'vamp-policy,id=vamp0']), GROUP)
 
     def query(self):
         """What vamp-query says."""
@@ -143,6 +147,67 @@ class Suite:
         tasks = {t['task'] for t in mixed_phase(self.need(), 2)['background-tasks']}
         check(len(tasks) == 2, tasks)
 
+    # --- sound ----------------------------------------------------------------
+
+    def tracking(self):
+        """What is said of the task that plays."""
+        return self.query()['sound']['tracking']
+
+    def card(self):
+        """The first port of the sound card."""
+        for bus in self.need().qmp.cmd('query-pci'):
+            for dev in bus['devices']:
+                if dev['qdev_id'] == 'card':
+                    return next(r['address'] for r in dev['regions']
+                                if r['bar'] == 0)
+        raise Fail('no sound card on the PCI bus')
+
+    def named(self):
+        """the modules know the sound card, by its ports and its interrupt"""
+        found = self.tracking()
+        check(found['active'] and found['mode'] == 15 and
+              found['devices'] == ['card (AC97)'], found)
+        check('the modules see 2 ranges of registers' in found['reason'] and
+              '0 interrupts' not in found['reason'], found)
+        check('task' not in found, found)
+
+    def plays(self):
+        """who wakes the task that touches the sound card is found"""
+        vm = self.need()
+        vm.control(f'sound {self.card()}')
+
+        def wrong():
+            found = self.tracking()
+            task = found.get('task')
+            return None if task and found.get('driver') not in (None, task) \
+                and found.get('playing-vcpu') == 1 else found
+        eventually(wrong, 120, 1)
+        diagnose(str(self.tracking()))
+
+    def exempt(self):
+        """it is not in the background, however busy; with wakeup-track=0 it is"""
+        vm = self.need()
+        task = self.tracking()['task']
+        # The player is above the threshold as well.
+        found = mixed_phase(vm, 1)['background-tasks']
+        check(task not in [t['task'] for t in found], found)
+        vm.qmp.cmd('qom-set', path='/objects/vamp0', property='wakeup-track',
+                   value=0)
+        check(self.tracking() == {'active': False, 'mode': 0,
+                                  'reason': 'wakeup-track is 0'},
+              self.tracking())
+
+        def wrong():
+            vm.qmp.cmd('send-key', keys=[{'type': 'qcode', 'data': 'ret'}])
+            found = self.query().get('background-tasks', [])
+            return None if task in [t['task'] for t in found] else found
+        eventually(wrong, 120, 1)
+        vm.control('sound 0')
+        vm.control('hogs 0')
+        vm.qmp.cmd('qom-set', path='/objects/vamp0', property='wakeup-track',
+                   value=15)
+        check(self.tracking()['active'], self.tracking())
+
     def other_writer(self):
         """with actuator=cgroup they only tell: QEMU sets the weights"""
         vm = self.need()
@@ -196,7 +261,8 @@ class Suite:
         """(name, function)"""
         return [(f.__doc__.splitlines()[0], f) for f in (
             self.boot, self.chosen, self.finds, self.weights, self.ratio,
-            self.ends, self.apart, self.other_writer, self.removed,
+            self.ends, self.apart, self.named, self.plays, self.exempt,
+            self.other_writer, self.removed,
             self.killed, self.quiet)]
 
 

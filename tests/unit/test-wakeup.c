@@ -365,9 +365,17 @@ static void test_reset(void)
         }
         g_assert_cmpuint(feeds(&g, PLAYER), ==, on ? 0 : 10);
         g_assert_cmpuint(g.w->count.resets, ==, on ? 10 : 0);
-        /* What a handler sends is no task's wake-up either. */
+        /* It does not make the device's handler a task. */
+        irq(&g, 0);
         vamp_wakeup_other(g.w, 0, g.cpu[0]);
-        g_assert_cmpint(ipi(&g, 0, 1), ==, !on);
+        touch(&g, 0);
+        g_assert_cmpuint(g.w->count.handled, ==, 1);
+        ran(&g, 0, 2000);
+        /* A tick is over soon: it hides nothing that comes after it. */
+        vamp_wakeup_other(g.w, 0, g.cpu[0]);
+        vamp_wakeup_other(g.w, 1, g.cpu[1]);
+        push(&g, MIXER, 10);
+        g_assert_cmpuint(feeds(&g, MIXER), ==, 1);
         guest_fini(&g);
     }
 }

@@ -58,6 +58,9 @@ int hints_command(const char *line, char reply[LINE_LEN]);
 /* Obeys what program.c says; false: @line is none of it. */
 int program_command(const char *line, char reply[LINE_LEN]);
 
+/* Obeys "sound ..."; false: @line is something else. See sound.c. */
+int sound_command(const char *line, char reply[LINE_LEN]);
+
 /* The roles. @channel: a socket to init, one line each way. */
 int respond_main(int channel);
 int hog_main(void);

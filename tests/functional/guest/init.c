@@ -14,6 +14,7 @@
  *   hints open|close|hogs      see hints.c
  *   hints say LINE             see hints.c
  *   hints hear                 see hints.c
+ *   sound PORT                 see sound.c
  *   run, start, signal ...     see program.c
  *   poweroff
  *
@@ -218,7 +219,7 @@ static void command(const char *line, char reply[LINE_LEN])
             strcpy(reply, "error: respond ended");
         }
     } else if (!files_command(line, reply) && !hints_command(line, reply) &&
-               !program_command(line, reply)) {
+               !sound_command(line, reply) && !program_command(line, reply)) {
         strcpy(reply, "error: unknown command");
     }
 }
