@@ -154,12 +154,12 @@ class Suite:
         return self.query()['sound']['tracking']
 
     def card(self):
-        """The first port of the sound card."""
+        """The sound card's address on the PCI bus."""
         for bus in self.need().qmp.cmd('query-pci'):
             for dev in bus['devices']:
                 if dev['qdev_id'] == 'card':
-                    return next(r['address'] for r in dev['regions']
-                                if r['bar'] == 0)
+                    return (f'0000:{dev["bus"]:02x}:{dev["slot"]:02x}.'
+                            f'{dev["function"]}')
         raise Fail('no sound card on the PCI bus')
 
     def named(self):
@@ -202,7 +202,7 @@ class Suite:
             found = self.query().get('background-tasks', [])
             return None if task in [t['task'] for t in found] else found
         eventually(wrong, 120, 1)
-        vm.control('sound 0')
+        vm.control('sound off')
         vm.control('hogs 0')
         vm.qmp.cmd('qom-set', path='/objects/vamp0', property='wakeup-track',
                    value=15)

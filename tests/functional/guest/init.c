@@ -14,7 +14,7 @@
  *   hints open|close|hogs      see hints.c
  *   hints say LINE             see hints.c
  *   hints hear                 see hints.c
- *   sound PORT                 see sound.c
+ *   sound DEVICE|off           see sound.c
  *   run, start, signal ...     see program.c
  *   poweroff
  *
