@@ -339,6 +339,8 @@ static bool decode_route(struct kvm *kvm,
 			return false;
 		/* Whoever delivers it may hold the I/O APIC's lock already. */
 		entry.bits = READ_ONCE(ioapic->redirtbl[e->irqchip.pin].bits);
+		if (entry.fields.mask)
+			return false;
 		m->dest_id = entry.fields.dest_id;
 		m->dest_mode = kvm_lapic_irq_dest_mode(entry.fields.dest_mode);
 		m->vector = entry.fields.vector;
@@ -402,6 +404,8 @@ bool kvm_vamp_sound_redirect(struct kvm *kvm, struct kvm_vamp *vamp,
 	rcu_read_lock();
 	s = rcu_dereference(vamp->sound);
 	if (!s || !(s->cfg.flags & KVM_VAMP_SOUND_REDIRECT) || irq->shorthand ||
+	    (irq->delivery_mode != APIC_DM_FIXED &&
+	     irq->delivery_mode != APIC_DM_LOWEST) ||
 	    !READ_ONCE(vamp->on) || !is_ours(kvm, s, irq->vector, NULL, irq))
 		goto out;
 	playing = READ_ONCE(s->w.playing);
