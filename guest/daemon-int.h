@@ -53,8 +53,11 @@ struct Daemon {
 /* CLOCK_MONOTONIC in ns. */
 uint64_t daemon_now(void);
 
-/* A GArray of the SlowTask that would be isolated at @now. */
-GArray *daemon_slow(Daemon *d, uint64_t now);
+/*
+ * What is in the background (SlowTask): in a phase, what was slow when it
+ * began; else what would be isolated at @now. The caller's to free.
+ */
+GArray *daemon_background(Daemon *d, uint64_t now);
 
 /* A user is served from now on; @length_ms 0: while there are slow tasks. */
 void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms);

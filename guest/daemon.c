@@ -97,7 +97,25 @@ static void add_module_tasks(GArray *slow)
     g_array_unref(loads);
 }
 
-GArray *daemon_slow(Daemon *d, uint64_t now)
+/* While sound plays, its servers are no slow tasks. */
+static void leave_servers(GArray *slow)
+{
+    unsigned i = 0;
+
+    while (i < slow->len) {
+        ProcStat st;
+
+        if (procfs_stat(g_array_index(slow, SlowTask, i).pid, &st) &&
+            sound_is_server(st.name)) {
+            g_array_remove_index(slow, i);
+        } else {
+            i++;
+        }
+    }
+}
+
+/* What is slow at @now, SlowTask. */
+static GArray *find_slow(Daemon *d, uint64_t now)
 {
     GHashTable *players = sound_players(d->sound);
     GArray *slow = scan_slow(d->scan, now, players);
@@ -105,8 +123,24 @@ GArray *daemon_slow(Daemon *d, uint64_t now)
     if (d->options->host) {
         add_module_tasks(slow);
     }
+    if (sound_plays(d->sound)) {
+        leave_servers(slow);
+    }
     g_hash_table_unref(players);
     return slow;
+}
+
+GArray *daemon_background(Daemon *d, uint64_t now)
+{
+    GArray *copy;
+
+    if (!d->slow->len && !d->phase_source) {
+        return find_slow(d, now);
+    }
+    /* What the user has begun by now, is not in the background. */
+    copy = g_array_new(false, false, sizeof(SlowTask));
+    g_array_append_vals(copy, d->slow->data, d->slow->len);
+    return copy;
 }
 
 /* --- isolation ------------------------------------------------------------ */
@@ -236,7 +270,7 @@ void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms)
      * Whatever the policy says of the vCPUs' load: that is counted in ticks,
      * of which a vCPU misses some while its host does not run it.
      */
-    set_slow(d, daemon_slow(d, now));
+    set_slow(d, find_slow(d, now));
     daemon_apply(d, now, NULL);
     if (d->phase_source) {
         g_source_remove(d->phase_source);
@@ -377,11 +411,10 @@ static gboolean tick(gpointer opaque)
     cpus_came(d);
     look(d, now);
     if (d->host) {
-        GArray *slow = daemon_slow(d, now);
+        g_autoptr(GArray) background = daemon_background(d, now);
 
-        host_tasks(d->host, slow);
+        host_tasks(d->host, background);
         host_tick(d->host, now);
-        g_array_unref(slow);
     }
     dropped = drop_done(d, now);
     if (dropped && !d->slow->len) {

@@ -115,6 +115,15 @@ bool sound_plays(const Sound *s)
     return s->told || (s->servers && servers_streams(s->servers, NULL));
 }
 
+bool sound_is_server(const char *name)
+{
+    static const char *const servers[] = {
+        "pipewire", "pipewire-pulse", "pulseaudio", NULL
+    };
+
+    return g_strv_contains(servers, name);
+}
+
 GHashTable *sound_players(const Sound *s)
 {
     GHashTable *players = g_hash_table_new(NULL, NULL);

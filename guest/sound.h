@@ -38,6 +38,12 @@ void sound_look(Sound *s);
 
 bool sound_plays(const Sound *s);
 
+/*
+ * Is a process of this name a sound server? Whoever plays would wait for it;
+ * nobody tells its number, as systemd has made its socket. Pure.
+ */
+bool sound_is_server(const char *name);
+
 /* Processes that play, as keys. The caller's to free. */
 GHashTable *sound_players(const Sound *s);
 

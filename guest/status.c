@@ -95,7 +95,7 @@ char *daemon_tasks(Daemon *d)
 {
     static const CpuSet none;
     uint64_t now = daemon_now();
-    g_autoptr(GArray) slow = daemon_slow(d, now);
+    g_autoptr(GArray) slow = daemon_background(d, now);
     g_autoptr(GArray) busy = scan_busy(d->scan, now, slow);
     GString *out = g_string_new("{");
     unsigned n = 0;

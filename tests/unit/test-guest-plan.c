@@ -12,6 +12,7 @@
 #include "guest/input.h"
 #include "guest/options.h"
 #include "guest/plan.h"
+#include "guest/sound.h"
 
 static unsigned plan(struct plan_input in)
 {
@@ -206,6 +207,17 @@ static void test_refused(void)
     }
 }
 
+/* A player waits for its server, whatever that costs. */
+static void test_sound_servers(void)
+{
+    g_assert_true(sound_is_server("pipewire"));
+    g_assert_true(sound_is_server("pipewire-pulse"));
+    g_assert_true(sound_is_server("pulseaudio"));
+    g_assert_false(sound_is_server("paplay"));
+    g_assert_false(sound_is_server("pipewire-other"));
+    g_assert_false(sound_is_server(""));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -217,5 +229,6 @@ int main(int argc, char **argv)
     g_test_add_func("/guest/triggers", test_triggers);
     g_test_add_func("/guest/options", test_options);
     g_test_add_func("/guest/options/refused", test_refused);
+    g_test_add_func("/guest/sound/servers", test_sound_servers);
     return g_test_run();
 }
