@@ -372,6 +372,11 @@ def group_kernel():
     scripts_of('kernel', 'kernel', NESTED_TIMEOUT_S)
 
 
+def group_debian():
+    """a Debian guest with systemd, PipeWire, X, a compile job"""
+    scripts_of('debian', 'debian', NESTED_TIMEOUT_S)
+
+
 def group_lab():
     """the simulated host: scenarios, statistics, identical bytes"""
     scripts_of('lab', 'lab')
@@ -389,6 +394,7 @@ GROUPS = {
     'lab': group_lab,
     'upstream': group_upstream,
     'asan': group_asan,
+    'debian': group_debian,
 }
 
 

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""
+A real Debian guest with systemd, PipeWire, an X server and a compile job: a
+key starts an X client, vdiguest isolates the compile, the host sees it by name
+as background, and who plays sound is not.
+
+Copyright (c) 2026 The VAMP authors
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import os
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+# pylint: disable=wrong-import-position
+import tap
+from debian_guest import PATIENCE_S, Debian, missing
+from vamp_guest import GuestError
+
+# They play sound, or serve it.
+SOUND = ('paplay', 'pipewire', 'pipewire-pulse')
+DESKTOP = SOUND + ('Xvfb', 'xterm')
+V1 = 'systemd.unified_cgroup_hierarchy=0 ' \
+     'systemd.legacy_systemd_cgroup_controller=1'
+# Of a desktop, with those of the guest's kernel.
+PROCESSES = 200
+ISOLATIONS = 20
+
+
+class Tests:
+    """In this order; @version of the control groups."""
+
+    def __init__(self, rundir, stack, version):
+        self.rundir = rundir
+        self.stack = stack
+        self.version = version
+        self.guest = None
+
+    def boot(self):
+        """systemd is up, and our package is installed"""
+        self.guest = Debian(f'v{self.version}', self.rundir, self.stack,
+                            V1 if self.version == 1 else '')
+        g = self.guest
+        tap.check(g.cgroup_version() == self.version,
+                  g.sh('grep cgroup /proc/mounts'))
+        tap.eventually(lambda: None if self.status() else
+                       'vdiguest does not answer', PATIENCE_S, 1)
+        for unit in ('vdiguest', 'vamp-guest-agent'):
+            state = g.sh(f'systemctl is-active {unit} || true').strip()
+            tap.check(state == 'active', f'{unit} is {state}')
+
+    def need(self):
+        """The guest, if it came up."""
+        if not self.guest or not self.guest.vm.alive():
+            raise tap.Fail('no guest runs: see above')
+        return self.guest
+
+    def status(self):
+        """Of vdiguest; None while nobody answers."""
+        try:
+            return self.guest.agent('guest-vamp-get-status')
+        except GuestError:
+            return None
+
+    def sound(self):
+        """vdiguest hears that PipeWire plays"""
+        g = self.need()
+        g.sh('systemctl start player')
+
+        def silent():
+            # It looks for new servers when an event comes.
+            now = g.agent('guest-vamp-isolate')
+            g.agent('guest-vamp-release')
+            return None if now['sound'] else \
+                f'{now}: {g.sh("systemctl status player user@1000 || true")}'
+        tap.eventually(silent, PATIENCE_S, 1)
+
+    def compiles(self):
+        """a compile job begins, and the guest agent sees it"""
+        g = self.need()
+        g.sh('systemctl start compile')
+
+        def unseen():
+            found = g.agent('guest-vamp-get-tasks')['tasks']
+            return None if 'cc1' in [t['name'] for t in found
+                                     if t['background']] else found
+        tap.eventually(unseen, PATIENCE_S, 1)
+
+    def key(self):
+        """a key starts an X client; the compile leaves the fast vCPUs"""
+        g = self.need()
+        tap.check('xterm' not in g.processes(), 'who has started it?')
+
+        def wrong():
+            if not (self.status() or {}).get('isolated'):
+                g.press()
+                return f'not isolated: {self.status()}'
+            found = g.processes()
+            wanted = dict.fromkeys(DESKTOP, '0-1')
+            wanted['cc1'] = '2-3'
+            for name, cpus in wanted.items():
+                there = [p[1] for p in found.get(name, [])]
+                if not there or any(c != cpus for c in there):
+                    return f'{name} is on {there}, not {cpus}: {self.status()}'
+            return None
+        tap.eventually(wrong, PATIENCE_S, 1)
+
+    def units(self):
+        """each process is in the group of its unit still"""
+        g = self.need()
+        found = g.processes()
+        for name, unit in (('cc1', 'compile.service'),
+                           ('xterm', 'launcher.service'),
+                           ('paplay', 'player.service'),
+                           ('pipewire-pulse', 'pipewire-pulse.service')):
+            for pid, _, groups in found.get(name, [(0, '', [])]):
+                tap.check(g.unit_of(groups) == unit,
+                          f'{name} {pid} is in {groups}, not in {unit}')
+
+    def host(self):
+        """the host has it as background by name, and not who plays sound"""
+        g = self.need()
+
+        def wrong():
+            if not (self.status() or {}).get('isolated'):
+                g.press()
+            info = g.vm.qmp.cmd('vamp-query')
+            guest = info['guest']
+            names = {t['name'] for t in guest.get('tasks', [])}
+            if guest['source'] != 'channel' or 'cc1' not in names:
+                return f'{guest}'
+            tap.check(not names & set(DESKTOP), f'in the background: {guest}')
+            classes = [v['class'] for v in info['vcpus']]
+            if classes != ['interactive'] * 2 + ['background'] * 2 or \
+                    (guest['fast'], guest['slow']) != ('0-1', '2-3'):
+                return f'{info}'
+            tap.check(info['tracker']['active'] == 'guest' and
+                      guest['sound'], info)
+            return None
+        tap.eventually(wrong, PATIENCE_S, 1)
+
+    def latency(self):
+        """how long isolations take is told"""
+        g = self.need()
+        g.sh(f'n=$(ls -d /proc/[0-9]* | wc -l); while [ $n -lt {PROCESSES} ]; '
+             'do sleep 100000 & n=$((n + 1)); done > /dev/null 2>&1')
+        found = []
+
+        def more():
+            before = g.agent('guest-vamp-release')['isolations']
+            now = g.agent('guest-vamp-isolate')
+            if now['isolations'] > before:
+                found.append(now['isolation-us'])
+            return None if len(found) == ISOLATIONS else f'{now}'
+        tap.eventually(more, PATIENCE_S, 0.1)
+        found.sort()
+        tap.diagnose(f'{len(found)} isolations, '
+                     f'{self.status()["processes"]} processes with those of '
+                     f'the kernel: median {found[len(found) // 2] / 1000:.1f} '
+                     f'ms, least {found[0] / 1000:.1f}, most '
+                     f'{found[-1] / 1000:.1f} (emulated)')
+
+    def put_back(self):
+        """all is put back when the daemon ends"""
+        g = self.need()
+        g.sh('systemctl stop vdiguest')
+        bound = {n: p for n, p in g.processes().items()
+                 if any(c != '0-3' for _, c, _ in p)}
+        g.vm.kill()
+        tap.check(not bound, f'still bound: {bound}')
+
+    def all(self):
+        """(name, function)"""
+        return [(f'cgroup v{self.version}: {f.__doc__}', f) for f in (
+            self.boot, self.sound, self.compiles, self.key, self.units,
+            self.host, self.latency, self.put_back)]
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix='vamp-debian-') as rundir:
+        return tap.main(
+            lambda stack: Tests(rundir, stack, 2).all() +
+            Tests(rundir, stack, 1).all(), missing(), (GuestError,))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
