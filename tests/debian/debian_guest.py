@@ -36,7 +36,7 @@ PORT_AGENT = 'org.qemu.guest_agent.0'
 BUILD_S = 900
 # Emulated, on a machine that others keep busy, too.
 BOOT_S = 600
-PATIENCE_S = 300
+PATIENCE_S = 600
 # Old TCGs of a host's own hypervisor crash a guest's boot now and then.
 BOOTS = 2
 

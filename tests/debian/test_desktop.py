@@ -175,9 +175,11 @@ class Tests:
 
     def all(self):
         """(name, function)"""
-        return [(f'cgroup v{self.version}: {f.__doc__}', f) for f in (
-            self.boot, self.sound, self.compiles, self.key, self.units,
-            self.host, self.latency, self.put_back)]
+        claims = [self.boot, self.sound, self.compiles, self.key, self.units,
+                  self.host, self.latency, self.put_back]
+        if self.version == 1:
+            claims.remove(self.latency)     # one figure is enough
+        return [(f'cgroup v{self.version}: {f.__doc__}', f) for f in claims]
 
 
 def main():
