@@ -68,9 +68,12 @@ def make_initrd(path, programs=None):
 
 
 class VdiGuest:
-    """A guest of 4 vCPUs; one vdiguest in it at a time."""
+    """
+    A guest of 4 vCPUs; one vdiguest in it at a time. @hints: arguments of QEMU
+    that make the port of the host; else a test is at its other end.
+    """
 
-    def __init__(self, rundir, stack, name='vdi'):
+    def __init__(self, rundir, stack, name='vdi', hints=None):
         self.rundir = rundir
         initrd = os.path.join(rundir, 'initrd')
         if not os.path.exists(initrd):
@@ -78,10 +81,11 @@ class VdiGuest:
         self.hints_path = os.path.join(rundir, name + '.hints')
         extra = [
             '-device', 'pcie-root-port,id=port0,chassis=1',
+            '-device', 'virtio-net-pci',
+        ] + (hints or [
             '-chardev', Vm.chardev('hints', self.hints_path),
             '-device', f'virtserialport,chardev=hints,name={HINTS_PORT}',
-            '-device', 'virtio-net-pci',
-        ]
+        ])
         for attempt in range(BOOTS):
             self.vm = Vm(f'{name}{attempt}', rundir, qemu=find_qemu(),
                          initrd=initrd, smp=4, memory=768, extra=extra)
