@@ -70,13 +70,22 @@ unsigned ledger_period_ms(const Broker *b)
                    PERIOD_MIN_MS), PERIOD_MAX_MS);
 }
 
-static GPtrArray *accounts(Broker *b)
+GPtrArray *ledger_accounts(Broker *b)
 {
     GPtrArray *all = g_ptr_array_sized_new(b->vms->len + b->neighbours->len);
     unsigned i;
 
     for (i = 0; i < b->vms->len; i++) {
-        g_ptr_array_add(all, &((Vm *)g_ptr_array_index(b->vms, i))->account);
+        Vm *vm = g_ptr_array_index(b->vms, i);
+
+        /*
+         * Before its first look its weight is not known, and its group may be
+         * among the neighbours: booked with a guess, it would owe, or be owed,
+         * what nobody took. Who borrows is looked at before the first step.
+         */
+        if (vm->settled_ns) {
+            g_ptr_array_add(all, &vm->account);
+        }
     }
     for (i = 0; i < b->neighbours->len; i++) {
         Neighbour *n = g_ptr_array_index(b->neighbours, i);
@@ -158,7 +167,7 @@ void ledger_join(Vm *vm)
 
 void ledger_leave(Vm *vm)
 {
-    g_autoptr(GPtrArray) all = accounts(vm->b);
+    g_autoptr(GPtrArray) all = ledger_accounts(vm->b);
 
     vamp_ledger_leave((struct vamp_account *const *)all->pdata, all->len,
                       &vm->account);
@@ -199,7 +208,7 @@ static void pay(Vm *vm)
 
 static void step(Broker *b, int64_t now_ns)
 {
-    g_autoptr(GPtrArray) all = accounts(b);
+    g_autoptr(GPtrArray) all = ledger_accounts(b);
     unsigned i;
 
     measure_all(b, now_ns);
@@ -398,7 +407,7 @@ int64_t ledger_run(Broker *b, int64_t now_ns)
     if (now_ns >= b->stepped_ns + period_ns) {
         step(b, now_ns);
         borrows = anybody_borrows(b);
-        all = accounts(b);
+        all = ledger_accounts(b);
         if (!borrows &&
             vamp_ledger_settled((const struct vamp_account *const *)all->pdata,
                                 all->len, &b->ledger)) {

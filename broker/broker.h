@@ -224,12 +224,23 @@ int64_t ledger_run(Broker *b, int64_t now_ns);
 /* The account of @vm comes; it goes, and leaves its debt to the others. */
 void ledger_join(Vm *vm);
 void ledger_leave(Vm *vm);
+/*
+ * The accounts of who takes part: struct vamp_account, owned by their VMs and
+ * neighbours; valid until one of these comes or goes. Not those VMs whose
+ * groups were never looked at.
+ */
+GPtrArray *ledger_accounts(Broker *b);
 unsigned ledger_period_ms(const Broker *b);
 
 /* --- neighbour.c: groups that are no VM of ours -------------------------- */
 
 void neighbours_scan(Broker *b);
 void neighbours_measure(Broker *b);
+/*
+ * The group at @path is that of @vm, as has just been found: it is no neighbour
+ * any more, and what it owes or is owed is the VM's.
+ */
+void neighbours_claim(Vm *vm, const char *path);
 void neighbour_free(gpointer opaque);
 
 /* --- listen.c: the socket --------------------------------------------- */

@@ -239,6 +239,33 @@ static void scan(Broker *b, const char *parent, GHashTable *vms)
     }
 }
 
+/* Leaves @n out of the ledger, which stays balanced. */
+static void gone(Broker *b, unsigned index)
+{
+    Neighbour *n = g_ptr_array_steal_index_fast(b->neighbours, index);
+    g_autoptr(GPtrArray) all = ledger_accounts(b);
+
+    vamp_ledger_leave((struct vamp_account *const *)all->pdata, all->len,
+                      &n->account);
+    neighbour_free(n);
+}
+
+void neighbours_claim(Vm *vm, const char *path)
+{
+    GPtrArray *all = vm->b->neighbours;
+    unsigned i;
+
+    for (i = 0; i < all->len; i++) {
+        const Neighbour *n = g_ptr_array_index(all, i);
+
+        if (!strcmp(n->path, path)) {
+            vm->account.debt_ns += n->account.debt_ns;
+            g_ptr_array_remove_index_fast(all, i);
+            return;
+        }
+    }
+}
+
 void neighbours_scan(Broker *b)
 {
     g_autoptr(GHashTable) parents = g_hash_table_new_full(g_str_hash,
@@ -266,7 +293,7 @@ void neighbours_scan(Broker *b)
     }
     for (i = b->neighbours->len; i-- > 0; ) {
         if (!((Neighbour *)g_ptr_array_index(b->neighbours, i))->seen) {
-            g_ptr_array_remove_index_fast(b->neighbours, i);
+            gone(b, i);
         }
     }
 }

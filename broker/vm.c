@@ -441,6 +441,9 @@ void vm_settle(Vm *vm)
             vm->group_reason = g_strdup(error_get_pretty(err));
             error_free(err);
         }
+        if (vm->group) {
+            neighbours_claim(vm, vm->group->path);
+        }
     }
     vm->account.regulated = vm->group != NULL;
     vm->account.weight = vm->group ? vm->group->weight->base

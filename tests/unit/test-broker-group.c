@@ -397,6 +397,90 @@ static void test_neighbour(void)
     group_del(beside);
 }
 
+/* What all accounts of a status owe together, and whether "b" has a group. */
+static int64_t all_debts(const QDict *status, int64_t *of_b, bool *b_known)
+{
+    static const char *const lists[] = { "vms", "neighbours" };
+    const QListEntry *e;
+    int64_t sum = 0;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
+        QLIST_FOREACH_ENTRY(qdict_get_qlist(status, lists[i]), e) {
+            const QDict *d = qobject_to(QDict, qlist_entry_obj(e));
+
+            sum += qdict_get_int(d, "debt-ns");
+            if (!g_strcmp0(qdict_get_try_str(d, "name"), "b")) {
+                *of_b = qdict_get_int(d, "debt-ns");
+                *b_known = qdict_haskey(d, "group");
+            }
+        }
+    }
+    return sum;
+}
+
+/* Not its helpers: in real-time class they would keep us from running. */
+static void burn_vcpus(TestVm *vm)
+{
+    __atomic_store_n(&vm->shared->burn[0], 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&vm->shared->burn[1], 1, __ATOMIC_RELAXED);
+}
+
+/*
+ * A VM whose groups the broker has not looked at yet: its weight would be a
+ * guess, so it owes nothing and is owed nothing; its group may be a neighbour
+ * until then. And whoever comes and goes, debts sum up to nothing.
+ */
+static void test_not_looked_at(void)
+{
+    char *dir[] = {
+        group_new(base_dir, "a", 200000), group_new(base_dir, "b", 200000),
+    };
+    unsigned guesses = 0, tries = 0;
+    bool known = false;
+    TestVm vm[2];
+
+    put_number(dir[1], cg->weight_file, 4 * unit);
+    broker_start(NULL);
+    vm_in_group(&vm[0], dir[0], "a");
+    phase_begin(&vm[0]);
+    burn_vcpus(&vm[0]);
+    while (!guesses && tries++ < 20) {
+        if (known) {
+            vm_end(&vm[1]);
+            EVENTUALLY(broker_vms() == 1);
+        }
+        vm_in_group(&vm[1], dir[1], "b");
+        burn_vcpus(&vm[1]);
+        do {
+            QDict *all = broker_status();
+            int64_t debt = 0, sum = all_debts(all, &debt, &known);
+            uint64_t steps = qdict_get_int(qdict_get_qdict(all, "host"),
+                                           "steps");
+
+            /* Rounding, of some hundred steps. */
+            g_assert_cmpint(ABS(sum), <, 1000000);
+            if (!known) {
+                g_assert_cmpint(debt, ==, 0);
+                guesses += steps > 2;
+            }
+            qobject_unref(all);
+        } while (!known);
+    }
+    EVENTUALLY(vm[1].page->weight_base == 4 * unit);
+    EVENTUALLY(vm[1].page->used_ns > 0);
+    burn(&vm[0], false);
+    burn(&vm[1], false);
+    vm_end(&vm[0]);
+    vm_end(&vm[1]);
+    EVENTUALLY(broker_vms() == 0);
+    broker_stop();
+    group_del(dir[0]);
+    group_del(dir[1]);
+    if (!guesses) {
+        g_test_skip("the broker looked at each VM before it could be asked");
+    }
+}
+
 /* ------------------------------------------------------------------------ */
 
 static bool groups_begin(void)
@@ -465,6 +549,7 @@ int main(int argc, char **argv)
     g_test_add_func("/broker-group/pays", test_pays);
     g_test_add_func("/broker-group/wakes", test_wakes);
     g_test_add_func("/broker-group/neighbour", test_neighbour);
+    g_test_add_func("/broker-group/not-looked-at", test_not_looked_at);
     ret = g_test_run();
     broker_test_end();
     groups_end();
