@@ -291,6 +291,22 @@ static void set_fair(struct vamp_account *const *accounts, uint32_t n,
     }
 }
 
+void vamp_account_book(struct vamp_account *a, uint64_t used_ns,
+                       uint64_t waited_ns, uint64_t dt_ns, uint64_t step_ns)
+{
+    uint64_t rest_ns;
+
+    if (dt_ns > step_ns) {
+        rest_ns = used_ns - vamp_scale(used_ns, step_ns, dt_ns);
+        a->total_used_ns += rest_ns;
+        a->total_entitled_ns += rest_ns;
+        used_ns -= rest_ns;
+        waited_ns = vamp_scale(waited_ns, step_ns, dt_ns);
+    }
+    a->used_ns = used_ns;
+    a->waited_ns = waited_ns;
+}
+
 void vamp_ledger_step(struct vamp_account *const *accounts, uint32_t n,
                       uint64_t dt_ns, const struct vamp_ledger_config *cfg)
 {

@@ -91,6 +91,16 @@ void vamp_account_init(struct vamp_account *a, uint64_t weight,
                        bool regulated);
 
 /*
+ * Before a step of @step_ns: @a used @used_ns and waited @waited_ns in the last
+ * @dt_ns. More than a step: an account that seemed to be idle was left out for
+ * some steps. Only the part of the last one is booked: all of it would look as
+ * if it had taken in one step what it got in several, and who has just woken
+ * would be in debt for its fair share. To the rest it was entitled.
+ */
+void vamp_account_book(struct vamp_account *a, uint64_t used_ns,
+                       uint64_t waited_ns, uint64_t dt_ns, uint64_t step_ns);
+
+/*
  * A time of @dt_ns has passed: brings @n accounts up to date. An account that
  * comes starts with nothing; of one that goes, vamp_ledger_leave() hands its
  * debt or credit to those that stay, so that the sum remains zero.

@@ -216,6 +216,36 @@ static void test_peek(void)
     g_assert_false(vamp_ledger_peek(&acc[0], 4000 * MS, 1000 * MS, &cfg));
 }
 
+/*
+ * Who was idle and not looked at for 8 steps has woken: it has its fair share
+ * since, and owes nothing for that.
+ */
+static void test_woken(void)
+{
+    setup(4, 2);
+    for (int i = 0; i < 8; i++) {
+        use(0, 25, 75);
+        use(1, 25, 75);
+        use(2, 25, 75);
+        use(3, 0, 0);
+        if (i == 7) {
+            vamp_account_book(&acc[3], 200 * MS, 600 * MS, 400 * MS, 50 * MS);
+            g_assert_cmpuint(acc[3].used_ns, ==, 25 * MS);
+            g_assert_cmpuint(acc[3].waited_ns, ==, 75 * MS);
+        }
+        vamp_ledger_step(all, 4, 50 * MS, &cfg);
+        g_assert_cmpint(sum(4), ==, 0);
+    }
+    g_assert_cmpint(acc[3].debt_ns, ==, 0);
+    /* What it used is told nevertheless. */
+    g_assert_cmpuint(acc[3].total_used_ns, ==, 200 * MS);
+    g_assert_cmpuint(acc[3].total_entitled_ns, ==, 200 * MS);
+    /* Looked at in each step: all of it counts. */
+    vamp_account_book(&acc[3], 40 * MS, 60 * MS, 50 * MS, 50 * MS);
+    g_assert_cmpuint(acc[3].used_ns, ==, 40 * MS);
+    g_assert_cmpuint(acc[3].waited_ns, ==, 60 * MS);
+}
+
 static void test_leave(void)
 {
     struct vamp_account gone;
@@ -538,6 +568,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vamp/ledger/many", test_many);
     g_test_add_func("/vamp/ledger/guard", test_guard);
     g_test_add_func("/vamp/ledger/peek", test_peek);
+    g_test_add_func("/vamp/ledger/woken", test_woken);
     g_test_add_func("/vamp/ledger/leave", test_leave);
     g_test_add_func("/vamp/ledger/anything", test_anything);
     g_test_add_func("/vamp/ledger/host/one-of-three", test_one_of_three);
