@@ -76,6 +76,22 @@ def _boosts(scenario, runs):
     return dict(stats.distribution(took), never=len(events) - len(took))
 
 
+def _whole_work(runs, stock, seeds):
+    """
+    What tells lost work from work that a faster answer moved from a VM's hogs
+    to its user.
+    """
+    def of(results, name):
+        return sum(sum(getattr(results[s], name).values()) for s in seeds)
+
+    answers, before = of(runs, 'answer_cpu'), of(stock, 'answer_cpu')
+    there = before + of(stock, 'hog_cpu')
+    return {
+        'answer_work': answers / before if before else None,
+        'work': (answers + of(runs, 'hog_cpu')) / there if there else None,
+    }
+
+
 def _policy(scenario, policy, runs, idle, stock):
     """
     The figures of one policy. @runs: {seed: Result}; @idle: {seed: {event:
@@ -132,6 +148,7 @@ def _policy(scenario, policy, runs, idle, stock):
             sum(b for _, b in hogs.values()) if hogs and both else None
         out['bg_throughput_vms'] = {vm: a / b for vm, (a, b) in hogs.items()
                                     if b}
+        out.update(_whole_work(runs, stock, both))
     if policy == 'broker':
         seconds = scenario.measure_s * len(runs)
         out['broker_cpu_percent'] = \
@@ -234,6 +251,11 @@ def table(scenario, entry):
                 f"to real-time class p50 {_cell(b['p50'], '.2f')} ms, p95 "
                 f"{_cell(b['p95'], '.2f')} ms, max {_cell(b['max'], '.2f')} ms "
                 f"({b['n']} phases, {b['never']} without)")
+            lines.append(
+                f"           of stock's work: answers "
+                f"{_cell(f.get('answer_work'), '.3f')}, hogs "
+                f"{_cell(f.get('bg_throughput'), '.3f')}, together "
+                f"{_cell(f.get('work'), '.3f')}")
     return lines
 
 

@@ -47,6 +47,7 @@ class Result:
     samples          [(time, [CPU time of each VM])], in the measured time
     broker_cpu       CPU time of the broker in the measured time
     hog_cpu          {VM: CPU time of its hogs in the measured time}
+    answer_cpu       the same of its threads that answer input
     events           {(VM, thread id, number): dict}
     sleeps           of each VM a list with the sleeps of each thread
     status           lines of the broker's report
@@ -57,6 +58,7 @@ class Result:
         self.vms = []
         self.samples = []
         self.hog_cpu = {}
+        self.answer_cpu = {}
         self.events = {}
         self.sleeps = []
         self.status = []
@@ -87,9 +89,9 @@ class Result:
             vm, index, ident = (int(w) for w in words[:3])
             self._ids[vm, index] = ident
             self.sleeps[vm].append([])
-            if words[3] == 'hog':
-                name = self.vms[vm]
-                self.hog_cpu[name] = self.hog_cpu.get(name, 0) + int(words[4])
+            of_kind = self.hog_cpu if words[3] == 'hog' else self.answer_cpu
+            name = self.vms[vm]
+            of_kind[name] = of_kind.get(name, 0) + int(words[4])
         elif kind == 'event':
             vm, index, k, *numbers = (int(w) for w in words)
             names = ('arrival', 'begin', 'done', 'cpu', 'rt', 'phase')

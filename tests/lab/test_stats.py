@@ -159,14 +159,17 @@ def made_up():
                              response_limits='one', vms=[a, b])
 
 
-def raw(slow, share=1.0, hog=1.0, busy=1.0):
-    """A guest's text: answers take @slow times 40 ms, A gets @share CPUs."""
+def raw(slow, share=1.0, hog=1.0, busy=1.0, answers=1.0):
+    """
+    A guest's text: answers take @slow times 40 ms, A gets @share CPUs. Hogs
+    and answers use 10 s a thread, A's @hog and @answers times as much.
+    """
     lines = ['vamp-lab 1 6.12', 'vm 0 A', 'vm 1 B']
     for i in range(201):
         t = 4 * SECOND + i * 100 * MS
         lines.append(f'sample {t} {i * MS} {int(t * share * busy)} '
                      f'{int(t * (2 - share) * busy)}')
-    lines.append('thread 0 0 0 interactive 1000')
+    lines.append(f'thread 0 0 0 interactive {int(10 * SECOND * answers)}')
     for k in range(60):
         arrival = 2 * SECOND + k * 300 * MS
         done = arrival + int((40 + k % 2) * slow * MS)
@@ -190,7 +193,7 @@ def runs(**policies):
 def figures():
     """From raw text to the entry of bench.json."""
     entry, ratios, _ = report.figures(made_up(), runs(
-        stock=raw(3), broker=raw(1.01, share=1.02, hog=0.9)))
+        stock=raw(3), broker=raw(1.01, share=1.02, hog=0.9, answers=1.06)))
     tap.check(set(entry) == {'idle', 'stock', 'broker'}, str(list(entry)))
     stock, broker = entry['stock'], entry['broker']
     # Of 60 events 7 come in the 4 s of warming up.
@@ -204,6 +207,10 @@ def figures():
     near(broker['share']['A'], 1.02)
     near(broker['bg_throughput'], round(29 / 30, 4))
     near(broker['bg_throughput_vms']['A'], 0.9)
+    # 1 s less for A's hog, 0.6 s more for its answers, of 40 s in all
+    near(broker['answer_work'], 1.06)
+    near(broker['work'], 0.99)
+    near(stock['work'], 1)
     near(broker['broker_cpu_percent'], 1)
     # Events 20, 21, 40, 41 began phases; 21, as 3 divides it, had no boost.
     boost = broker['boost_ms']
@@ -251,7 +258,7 @@ def tables():
     tap.check(found['broker, % of a CPU'] is True, str(found))
     text = '\n'.join(report.table(s, entry))
     for piece in ('Made up', 'idle', 'stock', '3.00', 'A 1.000 (0.0 %)', 'broker:',
-                  '1 without'):
+                  '1 without', 'together 1.000'):
         tap.check(piece in text, f'no "{piece}" in:\n{text}')
 
 
