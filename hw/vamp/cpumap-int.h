@@ -62,6 +62,9 @@ struct OsnetCpumap {
 /* The one object, or NULL. */
 OsnetCpumap *vamp_cpumap_get(void);
 
+/* cpumap-properties.c */
+void vamp_cpumap_add_properties(ObjectClass *oc);
+
 /* The threads of the VM (VampThread) and what is wanted of them. Free it. */
 GPtrArray *vamp_cpumap_threads(const VampPlacement *placement);
 /* The same of one vCPU, and of all IOThreads, added to @threads. */

@@ -28,7 +28,7 @@ DEVEL = 'docs/devel/vamp.rst'
 # Struct of an object's properties: its manual, and the file that adds them
 OBJECTS = {
     'VampPolicyProperties': (MANUAL, 'hw/vamp/properties.c'),
-    'OsnetCpumapProperties': (CPUMAP_MANUAL, 'hw/vamp/cpumap.c'),
+    'OsnetCpumapProperties': (CPUMAP_MANUAL, 'hw/vamp/cpumap-properties.c'),
 }
 
 # Files whose errors end as a reason in vamp-query or as the answer to a
@@ -39,7 +39,7 @@ REASON_FILES = (
     'audio/vamp-sound.c', 'core/cpumap.c', 'core/hintformat.c', 'core/policy.c',
     'hw/vamp/actuator-broker.c', 'hw/vamp/actuator-cgroup.c',
     'hw/vamp/actuator-nice.c', 'hw/vamp/broker-client.c',
-    'hw/vamp/cgroup-group.c', 'util/vamp-cgroup.c', 'hw/vamp/cpumap.c',
+    'hw/vamp/cgroup-group.c', 'util/vamp-cgroup.c', 'hw/vamp/cpumap-properties.c',
     'hw/vamp/cpumap-file.c', 'hw/vamp/cpumap-host.c', 'hw/vamp/cpumap-lock.c',
     'hw/vamp/cpumap-pin.c', 'hw/vamp/cpumap-qmp.c', 'hw/vamp/guest.c',
     'hw/vamp/guest-qmp.c', 'hw/vamp/hints-port.c', 'hw/vamp/hooks.c',
