@@ -126,7 +126,7 @@ static int call(struct fuzzer *f)
     static const unsigned long requests[] = {
         KVM_VAMP_SET, KVM_VAMP_EVENT, KVM_VAMP_PLAN, KVM_VAMP_STATUS,
         KVM_VAMP_VCPU, KVM_VAMP_TASKS, KVM_VAMP_SOUND,
-        KVM_VAMP_SOUND_STATUS,
+        KVM_VAMP_SOUND_STATUS, KVM_VAMP_PV, KVM_VAMP_NAMES,
     };
     union {
         struct kvm_vamp_config cfg;
@@ -137,12 +137,14 @@ static int call(struct fuzzer *f)
         struct kvm_vamp_tasks tasks;
         struct kvm_vamp_sound sound;
         struct kvm_vamp_sound_status sound_status;
+        struct kvm_vamp_pv_config pv;
+        struct kvm_vamp_names names;
         uint32_t word[64];
     } arg;
     unsigned int i;
 
     memset(&arg, 0, sizeof(arg));
-    switch (any(f, 11)) {
+    switch (any(f, 13)) {
     case 0:
         arg.cfg = config(0);
         arg.cfg.version = near(f, 1, 1);
@@ -193,13 +195,18 @@ static int call(struct fuzzer *f)
         return try_ioctl(f->vm, KVM_VAMP_SOUND, &arg);
     case 9:
         return try_ioctl(f->vm, KVM_VAMP_SOUND_STATUS, &arg);
+    case 10:
+        arg.pv.flags = near(f, 0, KVM_VAMP_PV_OFFER);
+        return try_ioctl(f->vm, KVM_VAMP_PV, &arg);
+    case 11:
+        return try_ioctl(f->vm, KVM_VAMP_NAMES, &arg);
     default:
         /* Anything, at any place */
         for (i = 0; i < 64; i++) {
             any(f, 1);
             arg.word[i] = f->random;
         }
-        return try_ioctl(f->vm, requests[any(f, 8)],
+        return try_ioctl(f->vm, requests[any(f, 10)],
                          any(f, 4) ? (void *)&arg : (void *)f->random);
     }
 }
