@@ -64,7 +64,7 @@ static void measure(struct vm *vm, const char *what, bool mixed)
     }
 }
 
-/* The guest says what runs: with a record of task 0, which is as dear to read. */
+/* The guest says what runs: of task 0, but all records are as dear to read. */
 static void name_tasks(struct vm *vm)
 {
     struct kvm_vamp_pv_config offer = { .flags = KVM_VAMP_PV_OFFER };

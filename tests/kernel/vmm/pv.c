@@ -44,9 +44,9 @@ static struct vm *speaker(void)
     return vm;
 }
 
-/* --- the guest's instructions ----------------------------------------------- */
+/* --- the guest's instructions -------------------------------------------- */
 
-/* CPUID's @leaf: eax, ebx, ecx, edx */
+/* CPUID's leaf @number: eax, ebx, ecx, edx; volatile: the guest writes them */
 static const volatile uint64_t *leaf(struct vcpu *v, uint32_t number)
 {
     vcpu_plan(v, OP_LEAF, 1);
@@ -120,7 +120,7 @@ static void enrol(struct vcpu *v)
     check(names(v->vm).vcpus == 1, "the vCPU does not count as registered");
 }
 
-/* --- offers ------------------------------------------------------------------ */
+/* --- offers -------------------------------------------------------------- */
 
 static void off(void)
 {
@@ -174,7 +174,7 @@ static void leaves(void)
     check(!is_offered(v), "the offer was not taken back");
 }
 
-/* --- names ------------------------------------------------------------------- */
+/* --- names --------------------------------------------------------------- */
 
 /* The name of @task, or NULL; @n keeps it. */
 static const struct kvm_vamp_name *find(const struct kvm_vamp_names *n,
@@ -290,7 +290,7 @@ static void full(void)
           "not the oldest one was forgotten");
 }
 
-/* --- the MSRs ---------------------------------------------------------------- */
+/* --- the MSRs ------------------------------------------------------------ */
 
 static void odd(void)
 {
@@ -305,8 +305,8 @@ static void odd(void)
         MSR_KVM_VAMP_PLAN, MSR_KVM_VAMP_SLOW, MSR_KVM_VAMP_SLOW_LAST,
     };
     static const uint32_t holes[] = {
-        MSR_KVM_VAMP_PLAN + 1, MSR_KVM_VAMP_SLOW - 1, MSR_KVM_VAMP_SLOW_LAST + 1,
-        MSR_KVM_VAMP_TASK - 1,
+        MSR_KVM_VAMP_PLAN + 1, MSR_KVM_VAMP_SLOW - 1,
+        MSR_KVM_VAMP_SLOW_LAST + 1, MSR_KVM_VAMP_TASK - 1,
     };
     struct vm *vm = speaker();
     struct vcpu *v = &vm->vcpu[0];
@@ -402,8 +402,9 @@ static void init(void)
           "INIT leaves 0x%llx", (long long)value);
 }
 
-/* --- records that change while they are read --------------------------------- */
+/* --- records that change while they are read ----------------------------- */
 
+/* volatile: cleared by the main thread */
 static volatile bool racing;
 
 static void *rewrite(void *opaque)
@@ -452,7 +453,7 @@ static void race(void)
     }
 }
 
-/* --- what the host says ------------------------------------------------------- */
+/* --- what the host says -------------------------------------------------- */
 
 static void slow(void)
 {
