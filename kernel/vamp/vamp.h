@@ -62,6 +62,8 @@ struct kvm_vamp_vcpu {
 	/* The next load of CR3 matters to sound; also set by who sends an IPI */
 	bool watch;		/* shared */
 	u64 watch_until_ns;	/* CPU time; shared */
+	bool watching;		/* the vCPU has seen that, and looks at each exit */
+	u64 watch_task;		/* ran when that began */
 	bool armed;		/* the vendor's exits for CR3 are on */
 	bool running;		/* shared; loaded on a CPU */
 	bool halted;		/* shared */

@@ -565,6 +565,7 @@ void kvm_vamp_sound_ran(struct kvm_vamp_vcpu *v, u64 task, bool switched)
 	if (!switched && cpu <= READ_ONCE(v->watch_until_ns))
 		return;
 	WRITE_ONCE(v->watch, false);
+	v->watching = false;
 	kvm_make_request(KVM_REQ_VAMP, vcpu);
 	rcu_read_lock();
 	s = rcu_dereference(vamp->sound);

@@ -85,6 +85,7 @@ void kvm_vamp_track_reset(struct kvm_vamp_vcpu *v, u64 period_ns)
 	v->boost_filled_ns = 0;
 	v->kpti_flips = 0;
 	v->watch = false;
+	v->watching = false;
 	v->switches = 0;
 	v->samples = 0;
 	v->weight_changes = 0;
@@ -203,14 +204,16 @@ static u64 task_of(struct kvm_vcpu *vcpu, const struct kvm_vamp *vamp)
 static void arm(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 {
 	/* A guest of our guest's has page tables that are no tasks of ours. */
-	v->armed = kvm_vamp_vendor.set_cr3_exits(vcpu, v->exact && !v->nested);
+	v->armed = kvm_vamp_vendor.set_cr3_exits(vcpu,
+						 (v->exact || v->watching) &&
+						 !v->nested);
 }
 
 void kvm_vamp_track_update(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 {
 	struct kvm_vamp *vamp = v->vamp;
 	bool want = READ_ONCE(v->on) &&
-		    (READ_ONCE(vamp->exact_wanted) || READ_ONCE(v->watch)) &&
+		    READ_ONCE(vamp->exact_wanted) &&
 		    !READ_ONCE(vamp->kpti) && !vcpu->arch.guest_state_protected;
 	unsigned long flags;
 
@@ -231,7 +234,17 @@ void kvm_vamp_track_update(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 		v->seen_jiffies = jiffies - 1;
 		kvm_vamp_apply(v);
 	}
-	if (v->exact || v->armed)
+	/*
+	 * Sound wants to know the next task, and charges nothing: the time of a
+	 * charge must not depend on what the guest does.
+	 */
+	if (!v->watching && !v->nested && READ_ONCE(v->watch) &&
+	    READ_ONCE(v->on) && !vcpu->arch.guest_state_protected) {
+		v->watching = true;
+		v->watch_task = task_of(vcpu, vamp);
+		v->seen_jiffies = jiffies - 1;
+	}
+	if (v->exact || v->armed || v->watching)
 		arm(vcpu, v);
 }
 
@@ -287,9 +300,7 @@ static void switched(struct kvm_vamp_vcpu *v, u64 task)
 	raw_spin_unlock_irqrestore(&v->lock, flags);
 	v->switches++;
 	WRITE_ONCE(v->boosted, false);
-	/* What is seen in between for sound is too little to tell. */
-	if (READ_ONCE(v->vamp->exact_wanted))
-		look_for_kpti(v, from, task);
+	look_for_kpti(v, from, task);
 	trace_kvm_vamp_switch(v->vcpu->vcpu_id, from, task, false);
 	kvm_vamp_apply(v);
 	kvm_vamp_pv_look(v);
@@ -387,7 +398,7 @@ void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 {
 	bool nested = is_guest_mode(vcpu);
 
-	if (!v->exact)
+	if (!v->exact && !v->watching)
 		v->seen_jiffies = jiffies;
 	if (!READ_ONCE(v->on) || vcpu->arch.guest_state_protected)
 		return;
@@ -396,7 +407,7 @@ void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 		kvm_vamp_track_load(v);
 	if (nested != v->nested) {
 		WRITE_ONCE(v->nested, nested);
-		if (v->exact || v->armed)
+		if (v->exact || v->armed || v->watching)
 			arm(vcpu, v);
 	}
 	/* Firmware in system management mode is no task of the guest's either. */
@@ -405,12 +416,14 @@ void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 	if (v->exact) {
 		u64 task = task_of(vcpu, v->vamp);
 
-		bool changed = task != v->task;
 
-		if (changed)
+		if (task != v->task)
 			switched(v, task);
-		if (READ_ONCE(v->watch))
-			kvm_vamp_sound_ran(v, task, changed);
+	}
+	if (v->watching) {
+		u64 task = task_of(vcpu, v->vamp);
+
+		kvm_vamp_sound_ran(v, task, task != v->watch_task);
 	}
 	if (v->tick_jiffies != jiffies) {
 		v->tick_jiffies = jiffies;
