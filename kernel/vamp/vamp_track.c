@@ -212,8 +212,7 @@ static void arm(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 void kvm_vamp_track_update(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 {
 	struct kvm_vamp *vamp = v->vamp;
-	bool want = READ_ONCE(v->on) &&
-		    READ_ONCE(vamp->exact_wanted) &&
+	bool want = READ_ONCE(v->on) && READ_ONCE(vamp->exact_wanted) &&
 		    !READ_ONCE(vamp->kpti) && !vcpu->arch.guest_state_protected;
 	unsigned long flags;
 
@@ -415,7 +414,6 @@ void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 		return;
 	if (v->exact) {
 		u64 task = task_of(vcpu, v->vamp);
-
 
 		if (task != v->task)
 			switched(v, task);
