@@ -20,7 +20,8 @@
 
 static const char *const properties[] = {
     "ratio", "bg-load-percent", "max-phase-ms", "load-period-ms", "tracker",
-    "actuator", "trigger", "audio", "x-qtest-schedstat", "type", "", "Ratio",
+    "actuator", "trigger", "audio", "wakeup-track", "x-qtest-schedstat",
+    "type", "", "Ratio",
 };
 
 static const char *const values[] = {
