@@ -233,14 +233,19 @@ static void step(Broker *b, int64_t now_ns)
     }
 }
 
-static bool anybody_borrows(const Broker *b)
+/*
+ * Also whose vCPUs are all in the background: what we have changed of a VM
+ * moves its share (a group of lowered threads got 6 % too little for as long as
+ * nobody looked), so that is booked and paid as well.
+ */
+static bool anybody_treated(const Broker *b)
 {
     unsigned i;
 
     for (i = 0; i < b->vms->len; i++) {
         const Vm *vm = g_ptr_array_index(b->vms, i);
 
-        if (vm->interactive || vm->io_boost) {
+        if (vm->interactive || vm->background || vm->io_boost) {
             return true;
         }
     }
@@ -385,7 +390,7 @@ int64_t ledger_run(Broker *b, int64_t now_ns)
 {
     g_autoptr(GPtrArray) all = NULL;
     int64_t next = now_ns + SLOW_NS, period_ns = ledger_period_ms(b) * MS;
-    bool borrows;
+    bool treated;
     unsigned i;
 
     if (now_ns >= b->slow_ns) {
@@ -411,9 +416,9 @@ int64_t ledger_run(Broker *b, int64_t now_ns)
     }
     if (now_ns >= b->stepped_ns + period_ns) {
         step(b, now_ns);
-        borrows = anybody_borrows(b);
+        treated = anybody_treated(b);
         all = ledger_accounts(b);
-        if (!borrows &&
+        if (!treated &&
             vamp_ledger_settled((const struct vamp_account *const *)all->pdata,
                                 all->len, &b->ledger)) {
             rest(b);

@@ -217,7 +217,7 @@ void page_vm(Vm *vm);
 
 /* --- account.c: the ledger's clock --------------------------------------- */
 
-/* A vCPU became interactive: step until all is paid. */
+/* A vCPU became interactive or background: step until all is paid. */
 void ledger_wake(Broker *b);
 /* Does what is due; returns when to call again (CLOCK_MONOTONIC ns). */
 int64_t ledger_run(Broker *b, int64_t now_ns);

@@ -234,6 +234,8 @@ int vm_set_class(Vm *vm, uint32_t slot, enum vamp_class vclass)
         vm->io_boost = true;
         vm_apply(vm);
         ledger_wake(vm->b);
+    } else if (vm->background) {
+        ledger_wake(vm->b);
     }
     vm_update_state(vm);
     return 0;

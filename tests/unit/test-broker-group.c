@@ -418,6 +418,43 @@ static int64_t all_debts(const QDict *status, int64_t *of_b, bool *b_known)
     return sum;
 }
 
+static bool is_active(void)
+{
+    QDict *all = broker_status();
+    bool active = qdict_get_bool(qdict_get_qdict(all, "host"), "active");
+
+    qobject_unref(all);
+    return active;
+}
+
+/*
+ * Nobody borrows, but the broker has changed threads: what that does to the
+ * VM's share is booked for as long as it lasts.
+ */
+static void test_background_only(void)
+{
+    char *dir = group_new(base_dir, "a", 200000);
+    TestVm vm;
+
+    broker_start(NULL);
+    vm_in_group(&vm, dir, "a");
+    g_assert_false(is_active());
+    vm_class(&vm, 0, VAMP_CLASS_BACKGROUND);
+    vm_class(&vm, 1, VAMP_CLASS_BACKGROUND);
+    EVENTUALLY(is_active());
+    /* Not for the first few steps only: nothing is owed here. */
+    for (int i = 0; i < 20; i++) {
+        pause_ms(50);
+        g_assert_true(is_active());
+    }
+    phase_end(&vm);
+    EVENTUALLY(!is_active());
+    vm_end(&vm);
+    EVENTUALLY(broker_vms() == 0);
+    broker_stop();
+    group_del(dir);
+}
+
 /* Not its helpers: in real-time class they would keep us from running. */
 static void burn_vcpus(TestVm *vm)
 {
@@ -550,6 +587,7 @@ int main(int argc, char **argv)
     g_test_add_func("/broker-group/wakes", test_wakes);
     g_test_add_func("/broker-group/neighbour", test_neighbour);
     g_test_add_func("/broker-group/not-looked-at", test_not_looked_at);
+    g_test_add_func("/broker-group/background-only", test_background_only);
     ret = g_test_run();
     broker_test_end();
     groups_end();
