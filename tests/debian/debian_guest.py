@@ -37,7 +37,7 @@ BUILD_S = 900
 # Emulated, on a machine that others keep busy, too.
 BOOT_S = 600
 PATIENCE_S = 600
-# Old TCGs of a host's own hypervisor crash a guest's boot now and then.
+# On a machine with a load of 20, a boot was lost now and then.
 BOOTS = 2
 
 

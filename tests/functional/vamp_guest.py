@@ -55,7 +55,7 @@ def _read(path):
         return f.read()
 
 
-def _child_setup(cpus=None, group=None, no_nice=False):
+def child_setup(cpus=None, group=None, no_nice=False):
     """For preexec_fn: die with the parent, run on @cpus in the cgroup @group, no
     inherited mask; @no_nice: RLIMIT_NICE is 0."""
     def setup():
@@ -271,7 +271,7 @@ class Vm:
                     self.args(), stdin=subprocess.DEVNULL, stdout=err,
                     stderr=err, start_new_session=True, user=user, group=user,
                     extra_groups=[] if user else None,
-                    preexec_fn=_child_setup(cpus, group, bool(user)))
+                    preexec_fn=child_setup(cpus, group, bool(user)))
             except OSError as e:
                 raise GuestError(f'{self.qemu} cannot be run: {e.strerror}') \
                     from None
@@ -414,7 +414,7 @@ class _Client:
             self._proc = subprocess.Popen(
                 args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, start_new_session=True,
-                preexec_fn=_child_setup(cpus))
+                preexec_fn=child_setup(cpus))
         except OSError as e:
             raise GuestError(f'{args[0]} cannot be run: {e.strerror}') from None
         self._buf = b''
@@ -614,7 +614,7 @@ class CpuGroups:
             child = subprocess.Popen(['sleep', '60'],
                                      stdin=subprocess.DEVNULL,
                                      start_new_session=True,
-                                     preexec_fn=_child_setup())
+                                     preexec_fn=child_setup())
             self._write(group, 'cgroup.procs', child.pid)
             return None
         except OSError as e:

@@ -80,7 +80,7 @@ class Bed:
         self.others = [self.guest(stack, name, []) for name in NEIGHBOURS]
         self.answers = Answers(self.desk)
         stack.callback(self.answers.close)
-        self.desk.control('work 2 4 1')
+        self.desk.control('work 20 40 1')
         for vm in self.others:
             vm.control('hogs 2')
         self.busy = None

@@ -53,9 +53,9 @@ FIRMWARE_DIRS = ['/usr/share/seabios', '/usr/share/qemu', '/usr/lib/ipxe/qemu']
 # Boots in 6 s on a quiet machine, a guest in it in 17 s; nothing is quiet here.
 HOST_BOOT_S = 300
 GUEST_BOOT_S = 600
-# Now and then (twice in some thirty boots here) a guest ends or stops during its
-# boot under the emulated SVM, whether or not a policy is at work by then. What
-# it said last is told. A quiet machine needs 15 s for a boot.
+# One boot in fifteen got stuck while QEMU's VMRUN injected interrupts twice (see
+# upstream/patches/qemu/0011-svm-inject-once.patch), none since. What a
+# guest that is started again said last is told. A quiet machine needs 15 s.
 STUCK_S = 200
 BOOT_TRIES = 3
 LOOK_S = 5

@@ -286,7 +286,11 @@ void vcpu_reset(struct vcpu *v)
         .rip = CODE_AT,
         .rsp = STACKS_AT + (v->id + 1) * 0x1000,
         .rdi = BLOCKS_AT + v->id * BLOCK_SIZE,
-        .rflags = 2,
+        /*
+         * Interrupts are on, though none comes: Bochs 2.7 keeps the host's timer
+         * from a guest whose are off, which would run for ever.
+         */
+        .rflags = 0x202,
     };
     struct kvm_sregs s;
 
