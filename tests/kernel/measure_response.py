@@ -25,7 +25,6 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import statistics
@@ -38,6 +37,7 @@ TESTS = os.path.dirname(HERE)
 sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
 from nested import Guest, Host, boot, missing, missing_kmod, program
+from results import FOLDER, put
 from vamp_guest import Answers, BUILD, GuestError
 
 MODULES = ['kvm-amd']
@@ -146,7 +146,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--keys', type=int, default=30,
                         help='of each policy (default 30)')
-    parser.add_argument('--results', default=os.path.join(BUILD, 'results'))
+    parser.add_argument('--results', default=FOLDER)
     args = parser.parse_args()
     reason = missing(MODULES) or missing_kmod() or \
         (None if os.path.exists(BROKER) else f'{BROKER} was not built')
@@ -168,16 +168,7 @@ def main():
             'n': len(values)}
         print(f'{policy:8} {row["mean"]:6.2f} {row["p50"]:6.2f} '
               f'{row["p95"]:6.2f} {row["ratio"]:6.2f}  {row["n"]}')
-    os.makedirs(args.results, exist_ok=True)
-    path = os.path.join(args.results, 'kernel.json')
-    data = {}
-    with contextlib.suppress(OSError, ValueError), \
-            open(path, encoding='ascii') as f:
-        data = json.load(f)
-    data['response'] = table
-    with open(path, 'w', encoding='ascii') as f:
-        json.dump(data, f, indent=1)
-    print(f'-> {path}')
+    put(args.results, 'response', table)
 
 
 if __name__ == '__main__':
