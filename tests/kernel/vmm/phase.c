@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include "claim.h"
 
 #define STEP            5
@@ -232,6 +234,48 @@ static void audio_task(void)
     vcpu_stop(v);
 }
 
+static uint64_t signals(int fd)
+{
+    uint64_t n = 0;
+
+    return read(fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+}
+
+/* For who sets the weights itself: they are the classes' changes, no more. */
+static void notify(void)
+{
+    struct vm *vm = vm_new(1);
+    struct vcpu *v = &vm->vcpu[0];
+    struct kvm_vamp_config cfg = config(KVM_VAMP_F_NOTIFY);
+
+    cfg.notify_fd = eventfd(0, EFD_NONBLOCK);
+    check(cfg.notify_fd > 0, "eventfd: %s", strerror(errno));
+    set(vm, &cfg);
+    vcpu_plan(v, OP_SWITCH, 1);
+    vcpu_step(v, task(0), 500000000);
+    vcpu_start(v);
+    eventually(vcpu_status(vm, 0).task == task(0), "it does not run");
+    check(!signals(cfg.notify_fd), "there is no plan");
+
+    plan(vm, task(0), 60000);
+    eventually(vcpu_status(vm, 0).vclass == KVM_VAMP_CLASS_BACKGROUND,
+               "class %u", vcpu_status(vm, 0).vclass);
+    check(signals(cfg.notify_fd), "nothing is said of its class");
+    check(!signals(cfg.notify_fd), "its class has not changed again");
+    check(!nice_of(v->tid), "nobody asked for nice %d", nice_of(v->tid));
+    plan(vm, 0, 0);
+    check(signals(cfg.notify_fd), "nothing is said of the plan's end");
+
+    turn_off(vm);
+    signals(cfg.notify_fd);
+    turn_on(vm, 0);
+    plan(vm, task(0), 60000);
+    eventually(vcpu_status(vm, 0).vclass == KVM_VAMP_CLASS_BACKGROUND,
+               "class %u", vcpu_status(vm, 0).vclass);
+    check(!signals(cfg.notify_fd), "it was turned off");
+    vcpu_stop(v);
+}
+
 const struct claim claims_phase[] = {
     { "phase-plan", "a plan ends at its time, by itself", plan_ends },
     { "phase-bound", "no plan lasts more than 60 s", plan_bound },
@@ -239,6 +283,7 @@ const struct claim claims_phase[] = {
       input },
     { "phase-fault", "a fault of the module's turns it off, and says why", fault },
     { "phase-sound", "sound keeps a phase up, its end ends it", sound },
+    { "phase-notify", "an eventfd is told of each change of a class", notify },
     { "phase-audio-task", "the task that plays is not in the background",
       audio_task },
     { NULL }
