@@ -5,15 +5,16 @@ a measurement, not a test.
 
 In a host in a box with two CPUs, whose clock counts instructions: a desktop VM
 whose answer to a key competes with a hog of the same guest, and two more VMs with
-two hogs each. No guest has any software for it. Each key's answer is a fixed
-amount of work; the guest tells how long it took. Policies take turns.
+two hogs each. No guest has any software for it, but in the policies that end in
+"+vdiguest" the desktop has vdiguest. Each key's answer is a fixed amount of work;
+the guest tells how long it took. Policies take turns.
 
 The CPUs take turns, and that clock counts for all of them: what a CPU gets done
 in a ms depends on what the other one runs. So idle, to which the others are
 compared, is not a host that sleeps, but one whose neighbours work only while
 nobody else wants to (cpu.idle of their groups).
 
-    tests/kernel/measure_response.py [--keys N] [--results DIR]
+    tests/kernel/measure_response.py [--keys N] [--vdiguest] [--results DIR]
 
 Prints a table, and writes DIR/kernel.json (default build/results):
 {"response": {POLICY: {"mean", "p50", "p95", "ratio", "n"}}}, ratio to idle.
@@ -27,6 +28,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -36,6 +38,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
+import vdi_guest
 from nested import Guest, Host, boot, missing, missing_kmod, program
 from results import FOLDER, put
 from vamp_guest import Answers, BUILD, GuestError
@@ -48,6 +51,7 @@ MACHINE = CGROUPS + '/machine'
 NEIGHBOURS = ['second', 'third']
 # Policy: actuator of the desktop; None: no other work counts
 POLICIES = {'idle': None, 'stock': 'none', 'kvm': 'kvm', 'broker': 'broker'}
+WITH_VDIGUEST = '+vdiguest'
 ROUND = 5       # keys of one policy before the next has its turn
 # A phase is one second, so that each key begins one with loads of its own.
 PHASE_MS = 1000
@@ -63,6 +67,9 @@ class Bed:
         files = program(os.path.realpath(BROKER))
         files['usr/bin/qemu-vamp-broker'] = files.pop(
             os.path.realpath(BROKER).lstrip('/'))
+        initrd = os.path.join(tmp, 'initrd')
+        vdi_guest.make_initrd(initrd)
+        files[Guest.INITRD.lstrip('/')] = initrd
         self.host = Host('host', tmp, modules=MODULES, files=files, smp=2,
                          kmod=True, icount=True)
         stack.callback(self.host.kill)
@@ -75,6 +82,7 @@ class Bed:
                      '--state /run/broker.state < /dev/null > /run/broker.log '
                      '2>&1 &')
         self.desk = self.guest(stack, 'desk', [
+            '-device', 'vamp-hints',
             '-object', f'vamp-policy,id=vamp0,broker={SOCKET},'
                        f'max-phase-ms={PHASE_MS}'])
         self.others = [self.guest(stack, name, []) for name in NEIGHBOURS]
@@ -83,7 +91,7 @@ class Bed:
         self.desk.control('work 20 40 1')
         for vm in self.others:
             vm.control('hogs 2')
-        self.busy = None
+        self.busy = self.helper = None
 
     def guest(self, stack, name, extra):
         """One more, in a group of its own."""
@@ -106,9 +114,25 @@ class Bed:
             self.host.sh(f'echo {int(not busy)} > {MACHINE}/{name}/cpu.idle')
         self.sleep(2)           # the load's window is a second
 
+    def vdiguest(self, wanted):
+        """It runs in the desktop, or does not."""
+        if bool(self.helper) == wanted:
+            return
+        if self.helper:
+            self.desk.control(f'signal {self.helper} {int(signal.SIGTERM)}')
+            self.helper = None
+            return
+        self.helper = int(self.desk.control(f'start {vdi_guest.PROGRAM}'))
+        for _ in range(60):
+            if self.desk.control(f'run {vdi_guest.PROGRAM} --status') == '0':
+                return
+            self.sleep(0.5)
+        raise GuestError('vdiguest does not answer')
+
     def keys(self, policy, n):
         """How long each of @n answers took, in multiples of its work."""
-        actuator = POLICIES[policy]
+        actuator = POLICIES[policy.removesuffix(WITH_VDIGUEST)]
+        self.vdiguest(policy.endswith(WITH_VDIGUEST))
         self.load(actuator is not None)
         self.desk.qmp.cmd('qom-set', path='/objects/vamp0', property='actuator',
                           value=actuator or 'none')
@@ -128,15 +152,15 @@ class Bed:
         return found
 
 
-def measure(keys):
+def measure(keys, policies):
     """{policy: [response]}"""
-    found = {policy: [] for policy in POLICIES}
+    found = {policy: [] for policy in policies}
     with contextlib.ExitStack() as stack:
         bed = Bed(stack)
         while len(found['idle']) < keys:
             for policy, values in found.items():
                 values += bed.keys(policy, ROUND)
-                print(f'{policy:8} ' + ' '.join(f'{v:.2f}' for v in
+                print(f'{policy:16} ' + ' '.join(f'{v:.2f}' for v in
                                                 values[-ROUND:]), flush=True)
     return found
 
@@ -146,19 +170,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--keys', type=int, default=30,
                         help='of each policy (default 30)')
+    parser.add_argument('--vdiguest', action='store_true',
+                        help='also with vdiguest in the desktop')
     parser.add_argument('--results', default=FOLDER)
     args = parser.parse_args()
-    reason = missing(MODULES) or missing_kmod() or \
+    policies = list(POLICIES)
+    if args.vdiguest:
+        policies += [p + WITH_VDIGUEST for p in policies if POLICIES[p]]
+    reason = missing(MODULES) or missing_kmod() or vdi_guest.missing() or \
         (None if os.path.exists(BROKER) else f'{BROKER} was not built')
     if reason:
         sys.exit(f'measure_response: {reason}')
     try:
-        found = measure(args.keys)
+        found = measure(args.keys, policies)
     except GuestError as e:
         sys.exit(f'measure_response: {e}')
     idle = statistics.mean(found['idle'])
     table = {}
-    print(f'{"policy":8} {"mean":>6} {"p50":>6} {"p95":>6} {"/ idle":>6}  n')
+    print(f'{"policy":16} {"mean":>6} {"p50":>6} {"p95":>6} {"/ idle":>6}  n')
     for policy, values in found.items():
         row = table[policy] = {
             'mean': statistics.mean(values),
@@ -166,7 +195,7 @@ def main():
             'p95': sorted(values)[int(len(values) * .95)],
             'ratio': statistics.mean(values) / idle,
             'n': len(values)}
-        print(f'{policy:8} {row["mean"]:6.2f} {row["p50"]:6.2f} '
+        print(f'{policy:16} {row["mean"]:6.2f} {row["p50"]:6.2f} '
               f'{row["p95"]:6.2f} {row["ratio"]:6.2f}  {row["n"]}')
     put(args.results, 'response', table)
 
