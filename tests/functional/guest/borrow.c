@@ -28,6 +28,18 @@
 static int sock = -1;
 static uint32_t serial;
 
+/* Our class, if it is another than it was. */
+static void say_class(void)
+{
+    static int last = -1;
+    int policy = sched_getscheduler(0) & ~SCHED_RESET_ON_FORK;
+
+    if (policy != last) {
+        last = policy;
+        printf("%s\n", policy == SCHED_RR ? "rr" : "other");
+    }
+}
+
 static bool tell(struct vamp_bmsg_head *head, uint32_t type)
 {
     head->magic = VAMP_BROKER_MAGIC;
@@ -72,24 +84,23 @@ static bool begin(void)
     struct vamp_bmsg_class vclass = { .vclass = VAMP_CLASS_INTERACTIVE };
 
     sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    return sock >= 0 && !connect(sock, (struct sockaddr *)&a, sizeof(a)) &&
-           ask(&hello.head, VAMP_BMSG_HELLO, VAMP_BMSG_WELCOME) &&
-           ask(&thread.head, VAMP_BMSG_THREAD_ADD, VAMP_BMSG_OK) &&
-           tell(&vclass.head, VAMP_BMSG_CLASS);
+    if (sock < 0 || connect(sock, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+        !ask(&hello.head, VAMP_BMSG_HELLO, VAMP_BMSG_WELCOME) ||
+        !ask(&thread.head, VAMP_BMSG_THREAD_ADD, VAMP_BMSG_OK)) {
+        return false;
+    }
+    /* What another broker left behind has been undone by now. */
+    say_class();
+    return tell(&vclass.head, VAMP_BMSG_CLASS);
 }
 
 /* Until the broker hangs up. */
 static void look(void)
 {
     struct pollfd p = { .fd = sock };
-    int policy, last = -1;
 
     do {
-        policy = sched_getscheduler(0) & ~SCHED_RESET_ON_FORK;
-        if (policy != last) {
-            last = policy;
-            printf("%s\n", policy == SCHED_RR ? "rr" : "other");
-        }
+        say_class();
     } while (poll(&p, 1, LOOK_MS) == 0);
     printf("gone\n");
 }
