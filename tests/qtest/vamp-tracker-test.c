@@ -198,13 +198,10 @@ static void check_shares(const Accel *accel, Guest *g)
     qobject_unref(info);
 }
 
-static void expect_nice_follows(Guest *g)
+/* Looks for about 1.5 s: how often was the busy vCPU's thread nice? */
+static void count_nice(Guest *g, int seen[2])
 {
-    int seen[2] = { 0, 0 };
-
-    if (!vamp_can_nice()) {
-        return;
-    }
+    seen[0] = seen[1] = 0;
     for (int i = 0; i < 300; i++) {
         int nice = vamp_nice(g->qts, g->tid[0]);
 
@@ -216,9 +213,27 @@ static void expect_nice_follows(Guest *g)
     }
     g_test_message("nice 0: %d times, nice %d: %d times", seen[0],
                    NICE_RATIO_3, seen[1]);
+}
+
+static void expect_nice_follows(Guest *g)
+{
+    int seen[2];
+
+    if (!vamp_can_nice()) {
+        return;
+    }
+    /*
+     * 70 % of the time; more as it is nice then. But when we look is the
+     * host's to say, so a busy one gets more chances.
+     */
+    for (int chance = 0; chance < 5; chance++) {
+        count_nice(g, seen);
+        if (seen[1] > seen[0]) {
+            break;
+        }
+    }
     g_assert_cmpint(seen[0], >, 10);
-    /* 70 % of the time, but we look when the host lets us. */
-    g_assert_cmpint(seen[1], >, 10);
+    g_assert_cmpint(seen[1], >, seen[0]);
 }
 
 static void expect_nice(Guest *g, int nice)
