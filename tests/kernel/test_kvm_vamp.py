@@ -82,15 +82,20 @@ class Suite:
             self.complaints()
         return test
 
-    def trace(self):
-        """trace events tell of each switch"""
+    def traced(self, name):
+        """A claim of vmm's leaves its events in the trace; returns the host."""
         host = self.on()
         events = f'{TRACING}/events/kvm_vamp/enable'
         host.sh(f'echo > {TRACING}/trace; echo 1 > {events}')
         try:
-            host.sh('vmm exact-1', CLAIM_S)
+            host.sh(f'vmm {name}', CLAIM_S)
         finally:
             host.run(f'echo 0 > {events}')
+        return host
+
+    def trace(self):
+        """trace events tell of each switch"""
+        host = self.traced('exact-1')
         count = int(host.sh(f'grep -c kvm_vamp_switch: {TRACING}/trace'))
         line = host.sh(f'grep -m 1 kvm_vamp_switch: {TRACING}/trace')
         check(count > 100, f'{count} lines')
@@ -99,13 +104,7 @@ class Suite:
 
     def trace_sound(self):
         """trace events tell who plays, and why"""
-        host = self.on()
-        events = f'{TRACING}/events/kvm_vamp/enable'
-        host.sh(f'echo > {TRACING}/trace; echo 1 > {events}')
-        try:
-            host.sh('vmm sound-pull', CLAIM_S)
-        finally:
-            host.run(f'echo 0 > {events}')
+        host = self.traced('sound-pull')
         for event, text in (
                 ('sound_irq', r'vcpu 0 vector 96'),
                 ('sound', r'vcpu 0 pio 0x301 handled in 0x108000'),

@@ -209,17 +209,20 @@ static void check_chain(const struct kvm_vamp_sound_status *s)
           "the interrupted task has woken the server");
 }
 
+/* A card with ports, whose messages go to the first vCPU */
+static const struct kvm_vamp_sound by_ports = {
+    .mode = KVM_VAMP_WAKEUP_BASE | KVM_VAMP_WAKEUP_TRANSITIVE,
+    .window_us = WINDOW_US,
+    .nr_ranges = 1,
+    .range = { PORTS },
+    .nr_irqs = 1,
+    .irq = { BY_MSI(MSI_TO(0), 0) },
+};
+
 static void pull_port(void)
 {
     struct vm *vm = guest(false, true);
-    struct kvm_vamp_sound sound = {
-        .mode = KVM_VAMP_WAKEUP_BASE | KVM_VAMP_WAKEUP_TRANSITIVE,
-        .window_us = WINDOW_US,
-        .nr_ranges = 1,
-        .range = { PORTS },
-        .nr_irqs = 1,
-        .irq = { BY_MSI(MSI_TO(0), 0) },
-    };
+    struct kvm_vamp_sound sound = by_ports;
     struct kvm_vamp_sound_status s;
 
     name(vm, &sound);
@@ -255,17 +258,11 @@ static void pull_mmio(void)
 static void base(void)
 {
     struct vm *vm = guest(false, true);
-    struct kvm_vamp_sound sound = {
-        .mode = KVM_VAMP_WAKEUP_BASE,
-        .window_us = WINDOW_US,
-        .nr_ranges = 1,
-        .range = { PORTS },
-        .nr_irqs = 1,
-        .irq = { BY_MSI(MSI_TO(0), 0) },
-    };
+    struct kvm_vamp_sound sound = by_ports;
     struct kvm_vamp_sound_status s;
     int i;
 
+    sound.mode = KVM_VAMP_WAKEUP_BASE;
     name(vm, &sound);
     start(vm);
     for (i = 0; i < 50; i++) {
@@ -308,14 +305,7 @@ static void push(void)
 static void plan_of_player(void)
 {
     struct vm *vm = guest(false, true);
-    struct kvm_vamp_sound sound = {
-        .mode = KVM_VAMP_WAKEUP_BASE | KVM_VAMP_WAKEUP_TRANSITIVE,
-        .window_us = WINDOW_US,
-        .nr_ranges = 1,
-        .range = { PORTS },
-        .nr_irqs = 1,
-        .irq = { BY_MSI(MSI_TO(0), 0) },
-    }, none = { 0 };
+    struct kvm_vamp_sound sound = by_ports, none = { 0 };
     struct vcpu *player = &vm->vcpu[2];
     struct kvm_vamp_sound_status s;
     int i, nice;
