@@ -107,6 +107,16 @@ def kmod_files():
             for name in ('kvm', 'kvm-amd')}
 
 
+def folder_of_kmod(rundir):
+    """Our modules and nothing else, in @rundir: beside them are the objects."""
+    folder = os.path.join(rundir, 'kmod')
+    os.makedirs(folder, exist_ok=True)
+    for name in os.listdir(KMOD):
+        if name.endswith('.ko'):
+            os.symlink(os.path.join(KMOD, name), os.path.join(folder, name))
+    return folder
+
+
 def program(path):
     """{place in the host: file} of a program and its shared libraries."""
     found = {path.lstrip('/'): path}
@@ -205,7 +215,7 @@ class Host(Vm):
         files.update(self.files)
         args = [os.path.join(TOP, 'scripts', 'mkinitramfs'), '-u',
                 '-i', os.path.join(HERE, 'host-init'), '-o', self.initrd]
-        for folder in ([self.folder_of_kmod()] if self.kmod else []) + \
+        for folder in ([folder_of_kmod(self.rundir)] if self.kmod else []) + \
                 [MODULES]:
             args += ['-k', folder]
         for name in self.modules:
@@ -215,16 +225,6 @@ class Host(Vm):
                 raise GuestError(f'{file} is missing: make -C tests/functional')
             args.append(f'{file}:{place}')
         subprocess.run(args, check=True)
-
-    def folder_of_kmod(self):
-        """Our modules and nothing else: beside them are the objects."""
-        folder = os.path.join(self.rundir, 'kmod')
-        os.makedirs(folder, exist_ok=True)
-        for name in os.listdir(KMOD):
-            if name.endswith('.ko'):
-                os.symlink(os.path.join(KMOD, name),
-                           os.path.join(folder, name))
-        return folder
 
     def start(self, cpus=None, group=None, user=None):
         self.pack()

@@ -24,7 +24,7 @@ TOP = os.path.dirname(TESTS)
 sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
 import bochs
-from nested import BUSYBOX, KMOD, MODULES, missing, missing_kmod
+from nested import BUSYBOX, MODULES, folder_of_kmod, missing, missing_kmod
 from tap import Fail, Skip, check, diagnose, main
 from test_kvm_vamp import BROKEN, VMM, claims
 from vamp_guest import BUILD, GuestError
@@ -34,15 +34,6 @@ CLAIMS = ('version', 'off', 'refuse-', 'exact-', 'load-', 'phase-', 'boost-',
           'life-', 'pv-', 'sound-')
 # One claim: the slowest takes 40 s on a quiet machine, the boot a minute.
 SILENCE_S = 600
-
-
-def ours(tmp):
-    """A folder with our modules and nothing else."""
-    folder = os.path.join(tmp, 'kmod')
-    os.makedirs(folder)
-    for name in ('kvm.ko', 'kvm-intel.ko'):
-        os.symlink(os.path.join(KMOD, name), os.path.join(folder, name))
-    return folder
 
 
 class Suite:
@@ -65,7 +56,7 @@ class Suite:
         subprocess.run(
             [os.path.join(TOP, 'scripts', 'mkinitramfs'),
              '-i', os.path.join(HERE, 'intel-init'), '-o', initrd,
-             '-k', ours(tmp), '-k', MODULES, '-m', 'kvm-intel',
+             '-k', folder_of_kmod(tmp), '-k', MODULES, '-m', 'kvm-intel',
              f'{BUSYBOX}:bin/busybox', f'{VMM}:bin/vmm', f'{names}:claims'],
             check=True)
         host = bochs.Bochs(tmp, os.path.join(BUILD, 'kernel', 'vmlinuz'),
