@@ -18,7 +18,7 @@
  *                                      N presses, a pseudo-random gap of GAP_MIN to GAP_MAX ms
  *                                      between them; a press unanswered for
  *                                      TIMEOUT ms (10000) is lost
- *   quit                               (as is the end of stdin)
+ *   quit                               at once; the end of stdin lets a block end first
  *
  * Lines on stdout (times: nanoseconds of CLOCK_MONOTONIC):
  *
@@ -313,7 +313,7 @@ int main(int argc, char **argv)
         }
         if (fds[0].revents) {
             if (!fill(&in)) {
-                return 0;
+                fds[0].fd = -1;
             }
             while (take_line(&in, line)) {
                 command(client, &b, line);
@@ -327,6 +327,9 @@ int main(int argc, char **argv)
             b.pressed = press(client, b.keysym);
             b.waiting = true;
             printf("pressed %u %" PRIu64 "\n", b.index, b.pressed);
+        }
+        if (fds[0].fd < 0 && !b.left && !b.waiting) {
+            return 0;
         }
     }
 }
