@@ -6,8 +6,9 @@ a measurement, not a test.
 In a host in a box with two CPUs, whose clock counts instructions: a desktop VM
 whose answer to a key competes with a hog of the same guest, and two more VMs with
 two hogs each. No guest has any software for it, but in the policies that end in
-"+vdiguest" the desktop has vdiguest. Each key's answer is a fixed amount of work;
-the guest tells how long it took. Policies take turns.
+"+vdiguest" the desktop has vdiguest. A VNC client in the host presses keys, and
+times each from the press to the answer, which is a fixed amount of work in the
+guest. Policies take turns.
 
 The CPUs take turns, and that clock counts for all of them: what a CPU gets done
 in a ms depends on what the other one runs. So idle, to which the others are
@@ -16,8 +17,9 @@ nobody else wants to (cpu.idle of their groups).
 
     tests/kernel/measure_response.py [--keys N] [--vdiguest] [--results DIR]
 
-Prints a table, and writes DIR/kernel.json (default build/results):
-{"response": {POLICY: {"mean", "p50", "p95", "ratio", "n"}}}, ratio to idle.
+Prints a table for each length of the answers, and writes DIR/kernel.json (default
+build/results): {"response": {POLICY: {"mean", "p50", "p95", "ratio", "n"}}}, ratio
+to idle, of the long answers; "response_short" of the short ones.
 
 Copyright (c) 2026 The VAMP authors
 
@@ -41,13 +43,23 @@ sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 import vdi_guest
 from nested import Guest, Host, boot, missing, missing_kmod, program
 from results import FOLDER, put
-from vamp_guest import Answers, BUILD, GuestError
+from vamp_guest import BUILD, KEY_RETURN, GuestError, find_qemu
 
 MODULES = ['kvm-amd']
 BROKER = os.path.join(BUILD, 'bin', 'qemu-vamp-broker')
+CLIENT = os.path.join(BUILD, 'bin', 'vnc-press')
+PLACES = {'usr/bin/qemu-vamp-broker': BROKER, 'usr/bin/vnc-press': CLIENT}
+# What QEMU's VNC server reads: here and in the host.
+KEYMAP = 'qemu-bundle/usr/local/share/qemu/keymaps/en-us'
+KEYMAP_HOST = 'usr/share/qemu/keymaps/en-us'
 SOCKET = '/run/broker'
+ANSWER = '/run/answer'
+VNC = '/run/vnc'
 CGROUPS = '/sys/fs/cgroup'
 MACHINE = CGROUPS + '/machine'
+# As virt-install has it: a guest leaves an HPET to run that it does not use, and
+# each tick is a wake-up of QEMU's.
+MACHINE_TYPE = 'q35,hpet=off'
 NEIGHBOURS = ['second', 'third']
 # Policy: actuator of the desktop; None: no other work counts
 POLICIES = {'idle': None, 'stock': 'none', 'kvm': 'kvm', 'broker': 'broker'}
@@ -55,7 +67,19 @@ WITH_VDIGUEST = '+vdiguest'
 ROUND = 5       # keys of one policy before the next has its turn
 # A phase is one second, so that each key begins one with loads of its own.
 PHASE_MS = 1000
-BETWEEN_S = 1.3
+GAP_MS = (1300, 1700)
+LOST_MS = 10000
+# ms of work of an answer, from and to
+WORKS = {'response': (20, 40), 'response_short': (2, 4)}
+
+
+class Desktop(Guest):
+    """Its user sits in the host: display and answers are sockets there."""
+
+    def chardev(self, name, path):
+        if name == 'ans':
+            return f'socket,id=ans,path={ANSWER},server=on,wait=off'
+        return super().chardev(name, path)
 
 
 class Bed:
@@ -64,9 +88,13 @@ class Bed:
     def __init__(self, stack):
         tmp = tempfile.mkdtemp(prefix=f'vamp-kvm-{os.getpid()}-', dir='/tmp')
         stack.callback(shutil.rmtree, tmp, ignore_errors=True)
-        files = program(os.path.realpath(BROKER))
-        files['usr/bin/qemu-vamp-broker'] = files.pop(
-            os.path.realpath(BROKER).lstrip('/'))
+        files = {}
+        for place, path in PLACES.items():
+            path = os.path.realpath(path)
+            files.update(program(path))
+            files[place] = files.pop(path.lstrip('/'))
+        files[KEYMAP_HOST] = os.path.join(
+            os.path.dirname(os.path.realpath(find_qemu())), KEYMAP)
         initrd = os.path.join(tmp, 'initrd')
         vdi_guest.make_initrd(initrd)
         files[Guest.INITRD.lstrip('/')] = initrd
@@ -81,23 +109,23 @@ class Bed:
         self.host.sh(f'/usr/bin/qemu-vamp-broker --socket {SOCKET} '
                      '--state /run/broker.state < /dev/null > /run/broker.log '
                      '2>&1 &')
-        self.desk = self.guest(stack, 'desk', [
+        self.desk = self.guest(stack, 'desk', Desktop, [
+            # VNC takes keys for a display only, which needs no firmware here.
+            '-device', 'VGA,romfile=', '-vnc', f'unix:{VNC}',
             '-device', 'vamp-hints',
             '-object', f'vamp-policy,id=vamp0,broker={SOCKET},'
                        f'max-phase-ms={PHASE_MS}'])
-        self.others = [self.guest(stack, name, []) for name in NEIGHBOURS]
-        self.answers = Answers(self.desk)
-        stack.callback(self.answers.close)
-        self.desk.control('work 20 40 1')
-        for vm in self.others:
-            vm.control('hogs 2')
+        for name in NEIGHBOURS:
+            self.guest(stack, name).control('hogs 2')
         self.busy = self.helper = None
+        self.seed = 0
 
-    def guest(self, stack, name, extra):
+    def guest(self, stack, name, kind=Guest, extra=()):
         """One more, in a group of its own."""
         print(f'booting {name}', flush=True)
         self.host.sh(f'mkdir {MACHINE}/{name}')
-        return boot(stack, lambda: Guest(self.host, name, extra=extra),
+        return boot(stack, lambda: kind(self.host, name, machine=MACHINE_TYPE,
+                                        extra=extra),
                     f'{MACHINE}/{name}')
 
     def sleep(self, seconds):
@@ -139,30 +167,45 @@ class Bed:
         active = self.desk.qmp.cmd('vamp-query')['actuator']
         if active['active'] != (actuator or 'none'):
             raise GuestError(f'{policy}: {active}')
-        with contextlib.suppress(GuestError):
-            while True:         # those of earlier keys
-                self.answers.next(1)
-        found = []
-        for _ in range(n):
-            self.sleep(BETWEEN_S)
-            self.desk.qmp.cmd('send-key',
-                              keys=[{'type': 'qcode', 'data': 'ret'}])
-            words = self.answers.next(120)
-            found.append(int(words[3]) / int(words[2]))
-        return found
+        self.seed += 1
+        said = self.host.sh(
+            f'echo block {n} {KEY_RETURN} {GAP_MS[0]} {GAP_MS[1]} {self.seed} '
+            f'{LOST_MS} | vnc-press {VNC} {ANSWER}', 600)
+        # answer INDEX PRESSED ANSWERED NUMBER KEYCODE WORK_US ELAPSED_US
+        found = [line.split() for line in said.splitlines()
+                 if line.startswith('answer ')]
+        if len(found) != n:
+            raise GuestError(f'{len(found)} of {n} keys were answered:\n{said}')
+        return [(int(w[3]) - int(w[2])) / 1000 / int(w[6]) for w in found]
 
 
-def measure(keys, policies):
-    """{policy: [response]}"""
+def measure(bed, work, keys, policies):
+    """{policy: [response]} of answers of @work ms"""
+    bed.desk.control(f'work {work[0]} {work[1]} 1')
     found = {policy: [] for policy in policies}
-    with contextlib.ExitStack() as stack:
-        bed = Bed(stack)
-        while len(found['idle']) < keys:
-            for policy, values in found.items():
-                values += bed.keys(policy, ROUND)
-                print(f'{policy:16} ' + ' '.join(f'{v:.2f}' for v in
-                                                values[-ROUND:]), flush=True)
+    while len(found['idle']) < keys:
+        for policy, values in found.items():
+            values += bed.keys(policy, ROUND)
+            print(f'{policy:16} ' + ' '.join(f'{v:.2f}' for v in
+                                            values[-ROUND:]), flush=True)
     return found
+
+
+def table(found):
+    """What is told of {policy: [response]}; prints it too."""
+    idle = statistics.mean(found['idle'])
+    rows = {}
+    print(f'{"policy":16} {"mean":>6} {"p50":>6} {"p95":>6} {"/ idle":>6}  n')
+    for policy, values in found.items():
+        row = rows[policy] = {
+            'mean': statistics.mean(values),
+            'p50': statistics.median(values),
+            'p95': sorted(values)[int(len(values) * .95)],
+            'ratio': statistics.mean(values) / idle,
+            'n': len(values)}
+        print(f'{policy:16} {row["mean"]:6.2f} {row["p50"]:6.2f} '
+              f'{row["p95"]:6.2f} {row["ratio"]:6.2f}  {row["n"]}')
+    return rows
 
 
 def main():
@@ -177,27 +220,21 @@ def main():
     policies = list(POLICIES)
     if args.vdiguest:
         policies += [p + WITH_VDIGUEST for p in policies if POLICIES[p]]
-    reason = missing(MODULES) or missing_kmod() or vdi_guest.missing() or \
-        (None if os.path.exists(BROKER) else f'{BROKER} was not built')
+    reason = missing(MODULES) or missing_kmod() or vdi_guest.missing()
+    for path in PLACES.values():
+        if not os.path.exists(path):
+            reason = reason or f'{path} was not built'
     if reason:
         sys.exit(f'measure_response: {reason}')
     try:
-        found = measure(args.keys, policies)
+        with contextlib.ExitStack() as stack:
+            bed = Bed(stack)
+            for name, work in WORKS.items():
+                print(f'answers of {work[0]} to {work[1]} ms')
+                put(args.results, name,
+                    table(measure(bed, work, args.keys, policies)))
     except GuestError as e:
         sys.exit(f'measure_response: {e}')
-    idle = statistics.mean(found['idle'])
-    table = {}
-    print(f'{"policy":16} {"mean":>6} {"p50":>6} {"p95":>6} {"/ idle":>6}  n')
-    for policy, values in found.items():
-        row = table[policy] = {
-            'mean': statistics.mean(values),
-            'p50': statistics.median(values),
-            'p95': sorted(values)[int(len(values) * .95)],
-            'ratio': statistics.mean(values) / idle,
-            'n': len(values)}
-        print(f'{policy:16} {row["mean"]:6.2f} {row["p50"]:6.2f} '
-              f'{row["p95"]:6.2f} {row["ratio"]:6.2f}  {row["n"]}')
-    put(args.results, 'response', table)
 
 
 if __name__ == '__main__':
