@@ -354,6 +354,13 @@ static inline void kvm_vamp_reset(struct kvm_vcpu *vcpu)
 	}
 }
 
+/* It begins or ends to run a guest of its own. vCPU, or caller of an ioctl. */
+static inline void kvm_vamp_nested(struct kvm_vcpu *vcpu)
+{
+	if (static_branch_unlikely(&kvm_vamp_used) && kvm_vamp_get(vcpu))
+		kvm_make_request(KVM_REQ_VAMP, vcpu);
+}
+
 /* CPUID is emulated: is it one of our leaves? vCPU. */
 static inline bool kvm_vamp_cpuid(struct kvm_vcpu *vcpu, u32 *eax, u32 *ebx,
 				  u32 *ecx, u32 *edx)

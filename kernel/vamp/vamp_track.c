@@ -305,8 +305,8 @@ static void switched(struct kvm_vamp_vcpu *v, u64 task)
 	kvm_vamp_pv_look(v);
 }
 
-/* The clock of the tick: time for a sample, the end of a boost? */
-static void ticked(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
+/* The clock of the tick: time for a sample, if @by_task; the end of a boost? */
+static void ticked(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v, bool by_task)
 {
 	u64 now = kvm_vamp_now();
 	u64 from = v->task;
@@ -315,7 +315,7 @@ static void ticked(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 
 	raw_spin_lock_irqsave(&v->lock, flags);
 	account(v, now);
-	sample = !v->exact && v->pending_ns >= v->sample_left_ns;
+	sample = by_task && !v->exact && v->pending_ns >= v->sample_left_ns;
 	if (sample) {
 		WRITE_ONCE(v->task, task_of(vcpu, v->vamp));
 		charge(v, now, v->task);
@@ -395,7 +395,7 @@ void kvm_vamp_track_halt(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 
 void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 {
-	bool nested = is_guest_mode(vcpu);
+	bool by_task;
 
 	if (!v->exact && !v->watching)
 		v->seen_jiffies = jiffies;
@@ -404,27 +404,24 @@ void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 	/* VAMP was turned on while it was in the guest. */
 	if (!v->running)
 		kvm_vamp_track_load(v);
-	if (nested != v->nested) {
-		WRITE_ONCE(v->nested, nested);
-		if (v->exact || v->armed || v->watching)
-			arm(vcpu, v);
-	}
-	/* Firmware in system management mode is no task of the guest's either. */
-	if (nested || is_smm(vcpu))
-		return;
-	if (v->exact) {
+	/*
+	 * A guest's guest and firmware in system management mode are no tasks of
+	 * the guest's. What they use is charged to the task that is found next.
+	 */
+	by_task = !is_guest_mode(vcpu) && !is_smm(vcpu);
+	if (by_task && v->exact) {
 		u64 task = task_of(vcpu, v->vamp);
 
 		if (task != v->task)
 			switched(v, task);
 	}
-	if (v->watching) {
+	if (by_task && v->watching) {
 		u64 task = task_of(vcpu, v->vamp);
 
 		kvm_vamp_sound_ran(v, task, task != v->watch_task);
 	}
 	if (v->tick_jiffies != jiffies) {
 		v->tick_jiffies = jiffies;
-		ticked(vcpu, v);
+		ticked(vcpu, v, by_task);
 	}
 }

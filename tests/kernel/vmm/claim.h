@@ -20,7 +20,7 @@ struct claim {
 /* By file; each ends with an empty one. */
 extern const struct claim claims_api[], claims_exact[], claims_load[],
     claims_weight[], claims_phase[], claims_boost[], claims_life[],
-    claims_cost[], claims_pv[], claims_sound[];
+    claims_cost[], claims_pv[], claims_sound[], claims_nested[];
 
 /* Ends the program: the claim is wrong in this way, or cannot be tried. */
 void fail(const char *format, ...)

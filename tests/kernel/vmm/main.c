@@ -23,6 +23,7 @@
 static const struct claim *const all[] = {
     claims_api, claims_exact, claims_load, claims_weight, claims_phase,
     claims_boost, claims_life, claims_cost, claims_pv, claims_sound,
+    claims_nested,
 };
 
 #define SAY(prefix, status)             \

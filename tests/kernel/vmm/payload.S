@@ -18,6 +18,9 @@
 
 #define MSR_X2APIC_EOI  0x80b
 #define MSR_X2APIC_ICR  0x830
+#define MSR_EFER        0xc0000080
+#define MSR_HSAVE       0xc0010117
+#define EFER_SVME       (1 << 12)
 
 payload_start:
     movq    B_ROUNDS(%rdi), %r8
@@ -36,6 +39,8 @@ payload_start:
     je      write
     cmpl    $OP_WAIT, %eax
     je      wait
+    cmpl    $OP_NEST, %eax
+    je      nest
 done:
     outb    %al, $PORT_DONE
     jmp     payload_start
@@ -222,6 +227,54 @@ end:
     popq    %rcx
     popq    %rax
     iretq
+
+/* --- OP_NEST ------------------------------------------------------------- */
+
+nest:
+    movl    $MSR_EFER, %ecx
+    rdmsr
+    orl     $EFER_SVME, %eax
+    wrmsr
+    movl    $MSR_HSAVE, %ecx
+    movl    $HSAVE_AT, %eax
+    xorl    %edx, %edx
+    wrmsr
+10: xorl    %ecx, %ecx
+    call    load
+    call    stay
+    leaq    nested(%rip), %rax
+    movq    %rax, VMCB_AT + VMCB_RIP
+    movl    $VMCB_AT, %eax
+    vmrun   %rax
+    /* Until STGI nothing comes in, and nothing has to exit. */
+    movq    VMCB_AT + VMCB_EXIT, %rax
+    movq    %rax, B_EXIT(%rdi)
+    movl    $1, %ecx
+11: call    load
+    incl    %ecx
+    cmpl    B_STEPS(%rdi), %ecx
+    jb      11b
+    stgi
+    incq    B_DONE(%rdi)
+    decq    %r8
+    jnz     10b
+    jmp     done
+
+nested:
+    cmpq    $0, B_NESTED_HALT(%rdi)
+    je      12f
+    sti
+    hlt
+    cli
+12: movq    B_NESTED(%rdi), %r10
+13: movq    B_NESTED_CR3(%rdi), %rax
+    movq    %rax, %cr3
+    movq    B_NESTED_CR3+8(%rdi), %rax
+    movq    %rax, %cr3
+    addq    $2, B_NESTED_LOADS(%rdi)
+    decq    %r10
+    jnz     13b
+    vmmcall
 
 payload_nmi:
     incq    B_NMIS(%rdi)

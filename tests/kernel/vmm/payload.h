@@ -22,6 +22,8 @@
 #define PDPT_AT         0x60000
 #define PD_AT           0x61000
 #define RECORD_AT       0x70000     /* what the guest says of its tasks */
+#define VMCB_AT         0x72000     /* of the guest's own guest */
+#define HSAVE_AT        0x73000
 #define PML4S_AT        0x100000    /* + task * 0x1000 */
 #define MEM_SIZE        0x400000
 /* No memory: registers of a device */
@@ -56,6 +58,17 @@
  * if the block says so.
  */
 #define OP_WAIT         7
+/*
+ * Goes to the first step's task, stays for its time, and runs a guest of its own
+ * (SVM) until that calls it or an NMI comes; then goes through the other steps,
+ * and lets the NMI in. The nested guest halts first, if the block says so, and
+ * loads its two CR3 in turn.
+ */
+#define OP_NEST         8
+
+/* The members of a VMCB that the payload itself touches */
+#define VMCB_EXIT       0x070
+#define VMCB_RIP        0x578
 
 #define B_OP            0x00
 #define B_STEPS         0x04
@@ -79,6 +92,11 @@
 #define B_CR3           0x80
 #define B_STAY          0x100
 #define B_TSC           0x180
+#define B_NESTED        0x200
+#define B_NESTED_LOADS  0x208
+#define B_NESTED_CR3    0x210
+#define B_NESTED_HALT   0x220
+#define B_EXIT          0x228
 
 #ifndef __ASSEMBLER__
 
@@ -109,6 +127,12 @@ struct block {
     uint64_t cr3[MAX_STEPS];
     uint64_t stay[MAX_STEPS];   /* in cycles of the TSC */
     volatile uint64_t tsc[MAX_STEPS];   /* its own account of them */
+    /* Of OP_NEST */
+    uint64_t nested;            /* pairs of loads in a run of the nested guest */
+    volatile uint64_t nested_loads;     /* its own count */
+    uint64_t nested_cr3[2];
+    uint64_t nested_halt;       /* not 0: until an interrupt */
+    volatile uint64_t exit;     /* why the nested guest was left last */
 };
 
 #define SAME(member, offset) \
@@ -135,6 +159,11 @@ SAME(faults, B_FAULTS);
 SAME(cr3, B_CR3);
 SAME(stay, B_STAY);
 SAME(tsc, B_TSC);
+SAME(nested, B_NESTED);
+SAME(nested_loads, B_NESTED_LOADS);
+SAME(nested_cr3, B_NESTED_CR3);
+SAME(nested_halt, B_NESTED_HALT);
+SAME(exit, B_EXIT);
 
 extern const uint8_t payload_start[], payload_nmi[], payload_gp[],
     payload_device[], payload_wake[], payload_end[];

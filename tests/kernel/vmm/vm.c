@@ -32,6 +32,33 @@
 #define SELECTOR_CODE   8
 #define SELECTOR_DATA   16
 #define CPUID_1_ECX_PCID    (1u << 17)
+#define CPUID_EXT_ECX_SVM   (1u << 2)
+
+/* Members of a VMCB (APM volume 2, appendix B) that are not 0 here */
+#define VMCB_INTERCEPT3     0x00c
+#define INTERCEPT3_NMI      (1u << 1)
+/* Beside it, at 0x010 */
+#define INTERCEPT4_VMRUN    (1u << 0)   /* it has to be */
+#define INTERCEPT4_VMMCALL  (1u << 1)
+#define VMCB_ASID           0x058
+#define VMCB_ES             0x400
+#define VMCB_CS             0x410
+#define VMCB_SS             0x420
+#define VMCB_DS             0x430
+#define VMCB_GDTR           0x460
+#define VMCB_IDTR           0x480
+#define VMCB_EFER           0x4d0
+#define VMCB_CR4            0x548
+#define VMCB_CR3            0x550
+#define VMCB_CR0            0x558
+#define VMCB_DR7            0x560
+#define VMCB_DR6            0x568
+#define VMCB_RFLAGS         0x570
+#define VMCB_RSP            0x5d8
+#define VMCB_PAT            0x668
+#define ATTRIBUTES_CODE     0xa9b       /* as in segment() below */
+#define ATTRIBUTES_DATA     0xc93
+#define EFER_SVME           (1u << 12)
 
 #define APIC_SPIV       0xf0
 #define APIC_BASE_X2    (1u << 10)
@@ -200,18 +227,61 @@ static struct kvm_cpuid2 *cpuid(void)
     return c;
 }
 
-bool has_pcid(void)
+/* Bit of ECX of a leaf of CPUID that a guest may have */
+static bool has(uint32_t leaf, uint32_t bit)
 {
     struct kvm_cpuid2 *c = cpuid();
     bool found = false;
     uint32_t i;
 
     for (i = 0; i < c->nent; i++) {
-        found |= c->entries[i].function == 1 &&
-                 (c->entries[i].ecx & CPUID_1_ECX_PCID);
+        found |= c->entries[i].function == leaf && (c->entries[i].ecx & bit);
     }
     free(c);
     return found;
+}
+
+bool has_pcid(void)
+{
+    return has(1, CPUID_1_ECX_PCID);
+}
+
+bool has_svm(void)
+{
+    return has(0x80000001, CPUID_EXT_ECX_SVM);
+}
+
+static void put_segment(struct vm *vm, uint64_t at, int selector,
+                        int attributes)
+{
+    put64(vm, VMCB_AT + at,
+          0xffffffff00000000 | attributes << 16 | selector);
+}
+
+void vm_nest(struct vm *vm, unsigned int n)
+{
+    memset(vm->mem + VMCB_AT, 0, PAGE);
+    put64(vm, VMCB_AT + VMCB_INTERCEPT3, INTERCEPT3_NMI |
+          (uint64_t)(INTERCEPT4_VMRUN | INTERCEPT4_VMMCALL) << 32);
+    put64(vm, VMCB_AT + VMCB_ASID, 1);
+    put_segment(vm, VMCB_CS, SELECTOR_CODE, ATTRIBUTES_CODE);
+    put_segment(vm, VMCB_DS, SELECTOR_DATA, ATTRIBUTES_DATA);
+    put_segment(vm, VMCB_ES, SELECTOR_DATA, ATTRIBUTES_DATA);
+    put_segment(vm, VMCB_SS, SELECTOR_DATA, ATTRIBUTES_DATA);
+    put64(vm, VMCB_AT + VMCB_GDTR, 23ull << 32);
+    put64(vm, VMCB_AT + VMCB_GDTR + 8, GDT_AT);
+    put64(vm, VMCB_AT + VMCB_IDTR, (256ull * 16 - 1) << 32);
+    put64(vm, VMCB_AT + VMCB_IDTR + 8, IDT_AT);
+    put64(vm, VMCB_AT + VMCB_EFER, EFER_LME | EFER_LMA | EFER_SVME);
+    put64(vm, VMCB_AT + VMCB_CR4, CR4_PAE);
+    put64(vm, VMCB_AT + VMCB_CR3, task(n));
+    put64(vm, VMCB_AT + VMCB_CR0, CR0_PE | CR0_NE | CR0_PG);
+    put64(vm, VMCB_AT + VMCB_DR7, 0x400);
+    put64(vm, VMCB_AT + VMCB_DR6, 0xffff0ff0);
+    put64(vm, VMCB_AT + VMCB_RFLAGS, 2);
+    /* The stack of the last vCPU, which the guest does not have */
+    put64(vm, VMCB_AT + VMCB_RSP, STACKS_AT + MAX_CPUS * 0x1000);
+    put64(vm, VMCB_AT + VMCB_PAT, 0x0007040600070406);
 }
 
 int vm_msi(struct vm *vm, uint32_t address, uint32_t data)

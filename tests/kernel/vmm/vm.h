@@ -66,6 +66,7 @@ void vcpu_reset(struct vcpu *v);
 void vcpu_init(struct vcpu *v);
 void vcpu_set_cr4(struct vcpu *v, uint64_t bits);
 bool has_pcid(void);
+bool has_svm(void);
 void vm_nmi(struct vm *vm, int id);
 
 /* For OP_WAIT: interrupts by MSRs. Before it runs. */
@@ -75,6 +76,9 @@ int vm_msi(struct vm *vm, uint32_t address, uint32_t data);
 /* Input @pin of the I/O APIC: interrupts vCPU @id with @vector, an edge. */
 void vm_ioapic(struct vm *vm, int pin, int id, int vector);
 void vm_edge(struct vm *vm, int gsi);
+
+/* A guest of the guest's, for OP_NEST: 64-bit code in task @n. */
+void vm_nest(struct vm *vm, unsigned int n);
 
 /* The CR3 of task @n. */
 uint64_t task(unsigned int n);
