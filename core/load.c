@@ -201,3 +201,44 @@ void vamp_task_table_charge(struct vamp_task_table *table, uint64_t task,
     }
     vamp_ring_add(&slot->run, table->period_ns, t0, t1, cpu_ns);
 }
+
+/* What is too old for the newer of the two rings is dropped. */
+static void ring_merge(struct vamp_ring *ring, uint64_t period_ns,
+                       const struct vamp_ring *other)
+{
+    uint64_t e;
+
+    ring_advance(ring, other->epoch);
+    for (e = ring_oldest(other); e <= other->epoch; e++) {
+        if (e >= ring_oldest(ring)) {
+            ring_put(ring, period_ns, e, other->ns[e % VAMP_EPOCHS]);
+        }
+    }
+}
+
+void vamp_task_table_mask(struct vamp_task_table *table, uint64_t mask)
+{
+    uint32_t i, k, used = 0;
+
+    for (i = 0; i < table->used; i++) {
+        struct vamp_task_slot *slot = &table->slot[i];
+
+        slot->task &= mask;
+        if (slot->task == VAMP_TASK_UNKNOWN) {
+            continue;
+        }
+        for (k = 0; k < used && table->slot[k].task != slot->task; k++) {
+            /* found, or the next that is free */
+        }
+        if (k == used) {
+            table->slot[used++] = *slot;
+            continue;
+        }
+        if (table->slot[k].last_ns < slot->last_ns) {
+            table->slot[k].last_ns = slot->last_ns;
+        }
+        ring_merge(&table->slot[k].run, table->period_ns, &slot->run);
+    }
+    table->used = used;
+    table->hint = 0;
+}

@@ -105,4 +105,11 @@ void vamp_task_table_init(struct vamp_task_table *table, uint64_t period_ns);
 void vamp_task_table_charge(struct vamp_task_table *table, uint64_t task,
                             uint64_t t0, uint64_t t1, uint64_t cpu_ns);
 
+/*
+ * Only the bits of @mask name a task from now on: those that differ in others
+ * become one, with the sum of their loads. At most VAMP_TASKS_PER_VCPU squared
+ * comparisons. The caller charges no task that has other bits any more.
+ */
+void vamp_task_table_mask(struct vamp_task_table *table, uint64_t mask);
+
 #endif /* VAMP_CORE_LOAD_H */

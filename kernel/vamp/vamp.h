@@ -184,7 +184,10 @@ static inline u64 kvm_vamp_now(void)
 /* Begins anew. Caller; the vCPU does not account (on is false). */
 void kvm_vamp_track_reset(struct kvm_vamp_vcpu *v, u64 period_ns);
 
-/* Tasks have pairs of page tables: bit 12 says nothing. vCPU or caller. */
+/*
+ * Tasks have pairs of page tables: bit 12 says nothing, and what both halves have
+ * used is one task's. vCPU or caller.
+ */
 void kvm_vamp_set_kpti(struct kvm_vamp *vamp);
 
 /* Copies the loads, brought up to @now. Caller. */

@@ -129,9 +129,11 @@ static void account(struct kvm_vamp_vcpu *v, u64 now)
 /* What has been accounted was @task's. Under the lock. */
 static void charge(struct kvm_vamp_vcpu *v, u64 now, u64 task)
 {
+	/* It may have been read before the mask has changed. */
 	if (v->pending_ns)
-		vamp_task_table_charge(&v->table, task, v->charged_ns, now,
-				       v->pending_ns);
+		vamp_task_table_charge(&v->table,
+				       task & READ_ONCE(v->vamp->task_mask),
+				       v->charged_ns, now, v->pending_ns);
 	v->pending_ns = 0;
 	v->charged_ns = now;
 }
@@ -140,16 +142,16 @@ void kvm_vamp_track_copy(struct kvm_vamp_vcpu *v, u64 now,
 			 struct vamp_task_table *out)
 {
 	unsigned long flags;
-	u64 more, from;
+	u64 more, from, task;
 
 	raw_spin_lock_irqsave(&v->lock, flags);
 	*out = v->table;
 	more = v->pending_ns + unaccounted(v, now);
 	from = v->charged_ns;
+	task = READ_ONCE(v->task) & READ_ONCE(v->vamp->task_mask);
 	raw_spin_unlock_irqrestore(&v->lock, flags);
 	if (more && now > from)
-		vamp_task_table_charge(out, READ_ONCE(v->task), from, now,
-				       more);
+		vamp_task_table_charge(out, task, from, now, more);
 }
 
 void kvm_vamp_track_load(struct kvm_vamp_vcpu *v)
@@ -262,8 +264,23 @@ void kvm_vamp_track_woken(struct kvm_vamp_vcpu *v)
 
 void kvm_vamp_set_kpti(struct kvm_vamp *vamp)
 {
-	WRITE_ONCE(vamp->task_mask, VAMP_CR3_TASK_MASK & ~KPTI_BIT);
+	const u64 mask = VAMP_CR3_TASK_MASK & ~KPTI_BIT;
+	struct kvm_vcpu *vcpu;
+	unsigned long flags, i;
+
+	WRITE_ONCE(vamp->task_mask, mask);
 	WRITE_ONCE(vamp->kpti, true);
+	/* Who takes a lock later charges with the new mask. */
+	kvm_for_each_vcpu(i, vcpu, vamp->kvm) {
+		struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+
+		if (!v)
+			continue;
+		raw_spin_lock_irqsave(&v->lock, flags);
+		vamp_task_table_mask(&v->table, mask);
+		v->halt_task &= mask;
+		raw_spin_unlock_irqrestore(&v->lock, flags);
+	}
 }
 
 /* Does the guest change between the two halves of one task all the time? */

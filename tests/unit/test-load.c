@@ -301,6 +301,38 @@ static void test_eviction(void)
     g_assert_cmpuint(t.evictions, ==, 1);
 }
 
+/* Halves of tasks become tasks; what they used is added, epoch by epoch. */
+static void test_mask(void)
+{
+    const uint64_t mask = VAMP_CR3_TASK_MASK & ~0x1000ull;
+    struct vamp_task_table t;
+
+    vamp_task_table_init(&t, PERIOD);
+    vamp_task_table_charge(&t, 0x5000, 0, PERIOD, PERIOD / 4);
+    vamp_task_table_charge(&t, 0x8000, PERIOD, 2 * PERIOD, PERIOD / 2);
+    vamp_task_table_charge(&t, 0x4000, 0, 2 * PERIOD, PERIOD);
+    vamp_task_table_charge(&t, 0x1000, 0, PERIOD, 1);
+    vamp_task_table_charge(&t, 0x9000, 40 * PERIOD, 41 * PERIOD, 7);
+    vamp_task_table_charge(&t, 0x5000, 3 * PERIOD, 4 * PERIOD, 3);
+    vamp_task_table_mask(&t, mask);
+    g_assert_cmpuint(t.used, ==, 2);
+    g_assert_cmpuint(t.slot[0].task, ==, 0x4000);
+    g_assert_cmpuint(t.slot[0].last_ns, ==, 4 * PERIOD);
+    g_assert_cmpuint(t.slot[0].run.epoch, ==, 3);
+    g_assert_cmpuint(t.slot[0].run.ns[0], ==, PERIOD / 4 + PERIOD / 2);
+    g_assert_cmpuint(t.slot[0].run.ns[1], ==, PERIOD / 2);
+    g_assert_cmpuint(ring_total(&t.slot[0].run), ==, PERIOD / 4 + PERIOD + 3);
+    /* The older half has nothing that is still of interest. */
+    g_assert_cmpuint(t.slot[1].task, ==, 0x8000);
+    g_assert_cmpuint(t.slot[1].last_ns, ==, 41 * PERIOD);
+    g_assert_cmpuint(ring_total(&t.slot[1].run), ==, 7);
+    /* It goes on, and again changes nothing. */
+    vamp_task_table_charge(&t, 0x4000, 3 * PERIOD, 4 * PERIOD, 5);
+    vamp_task_table_mask(&t, mask);
+    g_assert_cmpuint(t.used, ==, 2);
+    g_assert_cmpuint(ring_total(&t.slot[0].run), ==, PERIOD / 4 + PERIOD + 8);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -317,5 +349,6 @@ int main(int argc, char **argv)
     g_test_add_func("/load/scale", test_scale);
     g_test_add_func("/load/table/charge", test_table);
     g_test_add_func("/load/table/eviction", test_eviction);
+    g_test_add_func("/load/table/mask", test_mask);
     return g_test_run();
 }

@@ -181,6 +181,14 @@ static void kpti(void)
     check(s.tracking == KVM_VAMP_T_SAMPLE_KPTI, "tracking %u", s.tracking);
     check(s.flags & KVM_VAMP_F_EXACT, "it was not asked for");
 
+    /* What was charged to halves before is the tasks', too. */
+    tasks(vm, 0, &t);
+    check(t.nr == 2 || t.nr == 3, "%u tasks: it began in one more", t.nr);
+    for (i = 0; i < t.nr; i++) {
+        check(!(t.load[i].task & 0x1000), "task 0x%llx is half a task",
+              (long long)t.load[i].task);
+    }
+
     vcpu_plan(v, OP_SWITCH, MANY);
     vcpu_step(v, task(2), 0);
     vcpu_step(v, task(3), 0);
