@@ -92,6 +92,11 @@ static bool configure(bool track, unsigned ratio, const struct vamp_config *cfg,
         set.notify_fd = event_notifier_get_fd(&vamp.notifier);
     }
     ret = kvm_vm_ioctl(kvm_state, KVM_VAMP_SET, &set);
+    if (ret == -EOPNOTSUPP) {
+        error_setg(errp, "the guest's registers are encrypted (SEV-ES or "
+                   "SEV-SNP), so nobody can tell its tasks from outside");
+        return false;
+    }
     if (ret < 0) {
         error_setg_errno(errp, -ret, "KVM's companion modules refuse the "
                          "configuration of the VM");
@@ -314,6 +319,7 @@ bool vamp_kvm_sound_status(VampKvmSound *out)
         .driver = s.driver,
         .playing = s.playing,
         .hidden = s.flags & KVM_VAMP_SOUND_HIDDEN,
+        .posted = s.flags & KVM_VAMP_SOUND_POSTED,
         .accesses = s.accesses,
         .handled = s.handled,
         .irqs = s.irqs,

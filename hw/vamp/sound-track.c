@@ -114,13 +114,17 @@ static void look(VampPolicy *p, unsigned unused)
     p->track_devices = (char **)g_ptr_array_free(
         g_steal_pointer(&devices->names), FALSE);
     set_reason(p, g_strdup_printf("the modules see %u ranges of registers and "
-                                  "%u interrupts%s%s%s", devices->nr_ranges,
+                                  "%u interrupts%s%s%s%s", devices->nr_ranges,
                                   devices->nr_irqs,
                                   devices->left_out ? "; " : "",
                                   devices->left_out ?: "",
-                                  found.hidden ? "; interrupts are "
-                                  "virtualised, so wake-ups between vCPUs may "
-                                  "go unseen" : ""));
+                                  found.hidden ? "; the processor delivers "
+                                  "interrupts between vCPUs itself (AVIC, IPI "
+                                  "virtualization), so wake-ups may go unseen"
+                                  : "",
+                                  found.posted ? "; the IOMMU posts interrupts "
+                                  "of assigned devices, which so go unseen"
+                                  : ""));
     set_audio_task(p, found.audio_task);
 }
 

@@ -157,7 +157,31 @@ struct kvm_vamp_vendor {
 	bool (*set_cr3_exits)(struct kvm_vcpu *vcpu, bool on);
 	/* CR3 at the last exit, also before that is handled. vCPU. */
 	u64 (*read_cr3)(struct kvm_vcpu *vcpu);
+	/* Does it deliver IPIs without telling? Any context. */
+	bool (*hides_ipis)(struct kvm_vcpu *vcpu);
 };
+
+/*
+ * What tests have us take the processor for, since emulated ones lack it: bits
+ * of the module parameter vamp_pretend
+ */
+#define KVM_VAMP_PRETEND_PROTECTED	BIT(0)	/* registers are encrypted */
+#define KVM_VAMP_PRETEND_HIDES_IPIS	BIT(1)
+#define KVM_VAMP_PRETEND_POSTS		BIT(2)	/* devices' interrupts */
+
+extern unsigned int kvm_vamp_pretend;
+
+static inline bool kvm_vamp_pretends(unsigned int what)
+{
+	return unlikely(READ_ONCE(kvm_vamp_pretend) & what);
+}
+
+/* Registers that cannot be read name no task. Any context; kvm.ko only. */
+static inline bool kvm_vamp_protected(const struct kvm_vcpu *vcpu)
+{
+	return vcpu->arch.guest_state_protected ||
+	       kvm_vamp_pretends(KVM_VAMP_PRETEND_PROTECTED);
+}
 
 extern struct kvm_vamp_vendor kvm_vamp_vendor;
 DECLARE_STATIC_KEY_FALSE(kvm_vamp_used);
@@ -385,7 +409,7 @@ static inline void kvm_vamp_halt(struct kvm_vcpu *vcpu)
 
 		if (v && READ_ONCE(v->on) &&
 		    vcpu->arch.mp_state == KVM_MP_STATE_HALTED &&
-		    !vcpu->arch.guest_state_protected)
+		    !kvm_vamp_protected(vcpu))
 			kvm_vamp_track_halt(vcpu, v);
 	}
 }

@@ -19,6 +19,11 @@ EXPORT_SYMBOL_GPL(kvm_vamp_vendor);
 DEFINE_STATIC_KEY_FALSE(kvm_vamp_used);
 EXPORT_SYMBOL_GPL(kvm_vamp_used);
 
+unsigned int kvm_vamp_pretend;
+module_param_named(vamp_pretend, kvm_vamp_pretend, uint, 0600);
+MODULE_PARM_DESC(vamp_pretend,
+	"for tests: take guests' registers for encrypted (1), IPIs for hidden (2), devices' interrupts for posted (4) (default 0)");
+
 /* All VMs in which VAMP has been on. */
 static LIST_HEAD(vamps);
 static DEFINE_MUTEX(vamps_lock);	/* outside of kvm_vamp.lock */
@@ -216,14 +221,13 @@ static int config_check(const struct kvm_vamp_config *cfg)
 	return 0;
 }
 
-/* Registers that cannot be read name no task. */
 static bool protected(struct kvm *kvm)
 {
 	struct kvm_vcpu *vcpu;
 	unsigned long i;
 
 	kvm_for_each_vcpu(i, vcpu, kvm)
-		if (vcpu->arch.guest_state_protected)
+		if (kvm_vamp_protected(vcpu))
 			return true;
 	return kvm->arch.has_private_mem;
 }

@@ -18,6 +18,7 @@
 #include <linux/preempt.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <asm/irq_remapping.h>
 #include <asm/msi.h>
 #include "ioapic.h"
 #include "irq.h"
@@ -233,6 +234,23 @@ out:
 	return ret;
 }
 
+/* What goes past our hooks now: KVM_VAMP_SOUND_HIDDEN, KVM_VAMP_SOUND_POSTED */
+static u32 unseen(struct kvm *kvm)
+{
+	struct kvm_vcpu *vcpu = kvm_get_vcpu(kvm, 0);
+	u32 flags = 0;
+
+	if ((vcpu && kvm_vamp_vendor.hides_ipis(vcpu)) ||
+	    kvm_vamp_pretends(KVM_VAMP_PRETEND_HIDES_IPIS))
+		flags |= KVM_VAMP_SOUND_HIDDEN;
+	if ((vcpu && kvm_vcpu_apicv_active(vcpu) &&
+	     kvm_arch_has_assigned_device(kvm) &&
+	     irq_remapping_cap(IRQ_POSTING_CAP)) ||
+	    kvm_vamp_pretends(KVM_VAMP_PRETEND_POSTS))
+		flags |= KVM_VAMP_SOUND_POSTED;
+	return flags;
+}
+
 static void status_fill(struct kvm_vamp *vamp, struct kvm_vamp_sounds *sounds,
 			struct kvm_vamp_sound_status *s)
 {
@@ -242,9 +260,7 @@ static void status_fill(struct kvm_vamp *vamp, struct kvm_vamp_sounds *sounds,
 
 	s->mode = w->mode;
 	s->flags = sounds->cfg.flags;
-	if (vamp->kvm->created_vcpus &&
-	    kvm_vcpu_apicv_active(kvm_get_vcpu(vamp->kvm, 0)))
-		s->flags |= KVM_VAMP_SOUND_HIDDEN;
+	s->flags |= unseen(vamp->kvm);
 	s->nr_ranges = sounds->cfg.nr_ranges;
 	s->nr_irqs = sounds->cfg.nr_irqs;
 	s->window_us = sounds->cfg.window_us;
@@ -443,7 +459,7 @@ static u64 task_of(struct kvm_vcpu *vcpu, const struct kvm_vamp *vamp)
 {
 	/* What another guest's, or the firmware's, tables are says nothing. */
 	if (is_guest_mode(vcpu) || is_smm(vcpu) ||
-	    vcpu->arch.guest_state_protected)
+	    kvm_vamp_protected(vcpu))
 		return VAMP_TASK_UNKNOWN;
 	return kvm_vamp_vendor.read_cr3(vcpu) & READ_ONCE(vamp->task_mask);
 }
@@ -550,6 +566,7 @@ void kvm_vamp_sound_irq(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v,
 out:
 	rcu_read_unlock();
 }
+EXPORT_SYMBOL_GPL(kvm_vamp_sound_irq);	/* AVIC has a way of its own */
 
 void kvm_vamp_sound_ran(struct kvm_vamp_vcpu *v, u64 task, bool switched)
 {

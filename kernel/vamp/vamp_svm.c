@@ -7,6 +7,7 @@
 
 #include <linux/module.h>
 #include "kvm_cache_regs.h"
+#include "lapic.h"
 #include "svm/svm.h"
 #include "vamp.h"
 
@@ -34,12 +35,22 @@ static u64 read_cr3(struct kvm_vcpu *vcpu)
 	return npt_enabled ? to_svm(vcpu)->vmcb->save.cr3 : kvm_read_cr3(vcpu);
 }
 
+/*
+ * AVIC sets the interrupt in the other vCPU's APIC and rings its doorbell. Only
+ * if that one does not run, KVM is told, and by it we are.
+ */
+static bool hides_ipis(struct kvm_vcpu *vcpu)
+{
+	return kvm_vcpu_apicv_active(vcpu);
+}
+
 void kvm_vamp_svm_register(void)
 {
 	static const struct kvm_vamp_vendor vendor = {
 		.offset = offsetof(struct vcpu_svm, vamp),
 		.set_cr3_exits = set_cr3_exits,
 		.read_cr3 = read_cr3,
+		.hides_ipis = hides_ipis,
 	};
 
 	kvm_vamp_register(&vendor);

@@ -215,7 +215,7 @@ void kvm_vamp_track_update(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 {
 	struct kvm_vamp *vamp = v->vamp;
 	bool want = READ_ONCE(v->on) && READ_ONCE(vamp->exact_wanted) &&
-		    !READ_ONCE(vamp->kpti) && !vcpu->arch.guest_state_protected;
+		    !READ_ONCE(vamp->kpti) && !kvm_vamp_protected(vcpu);
 	unsigned long flags;
 
 	WRITE_ONCE(v->nested, is_guest_mode(vcpu));
@@ -240,7 +240,7 @@ void kvm_vamp_track_update(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 	 * charge must not depend on what the guest does.
 	 */
 	if (!v->watching && !v->nested && READ_ONCE(v->watch) &&
-	    READ_ONCE(v->on) && !vcpu->arch.guest_state_protected) {
+	    READ_ONCE(v->on) && !kvm_vamp_protected(vcpu)) {
 		v->watching = true;
 		v->watch_task = task_of(vcpu, vamp);
 		v->seen_jiffies = jiffies - 1;
@@ -416,7 +416,7 @@ void kvm_vamp_track_exit(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 
 	if (!v->exact && !v->watching)
 		v->seen_jiffies = jiffies;
-	if (!READ_ONCE(v->on) || vcpu->arch.guest_state_protected)
+	if (!READ_ONCE(v->on) || kvm_vamp_protected(vcpu))
 		return;
 	/* VAMP was turned on while it was in the guest. */
 	if (!v->running)

@@ -45,12 +45,22 @@ static u64 read_cr3(struct kvm_vcpu *vcpu)
 	return kvm_read_cr3(vcpu);
 }
 
+/*
+ * IPI virtualization posts the interrupt, also to a vCPU that does not run (SDM
+ * volume 3, 30.1.6). Without it, a write to ICR exits, posted interrupts or not.
+ */
+static bool hides_ipis(struct kvm_vcpu *vcpu)
+{
+	return enable_ipiv && kvm_vcpu_apicv_active(vcpu);
+}
+
 void kvm_vamp_vmx_register(void)
 {
 	static const struct kvm_vamp_vendor vendor = {
 		.offset = offsetof(struct vcpu_vmx, vamp),
 		.set_cr3_exits = set_cr3_exits,
 		.read_cr3 = read_cr3,
+		.hides_ipis = hides_ipis,
 	};
 
 	kvm_vamp_register(&vendor);

@@ -278,8 +278,13 @@ struct kvm_vamp_names {
  * leaves the choice of several: lowest priority, or a redirection hint.
  */
 #define KVM_VAMP_SOUND_REDIRECT		(1U << 0)
-/* Of the status only: interrupts are virtualised, so IPIs may go unseen. */
+/*
+ * Of the status only: the processor delivers IPIs itself, so that those to vCPUs
+ * that run (AVIC), or all (IPI virtualization), go unseen; ...
+ */
 #define KVM_VAMP_SOUND_HIDDEN		(1U << 1)
+/* ... and the IOMMU posts interrupts of assigned devices: they are not seen. */
+#define KVM_VAMP_SOUND_POSTED		(1U << 2)
 
 /* space of a range */
 #define KVM_VAMP_SPACE_MMIO	0

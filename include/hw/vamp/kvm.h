@@ -53,6 +53,7 @@ typedef struct VampKvmSound {
     uint64_t driver;            /* who touches the devices; 0: not known */
     int playing;                /* KVM's id of the vCPU that did last; or -1 */
     bool hidden;                /* they may not see all wake-ups */
+    bool posted;                /* nor interrupts of assigned devices */
     uint64_t accesses;          /* by tasks */
     uint64_t handled;           /* by handlers of interrupts */
     uint64_t irqs;              /* of the devices */

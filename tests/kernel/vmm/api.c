@@ -180,10 +180,71 @@ static void refuse_on(void)
 #undef REFUSED
 }
 
+/* Bits of vamp_pretend: no emulated processor has such guests. */
+#define PRETEND_PROTECTED   1
+
+/* For the whole machine: not beside other guests */
+static void encrypted(void)
+{
+    struct vm *vm = vm_new(1);
+    struct kvm_vamp_config cfg = config(KVM_VAMP_F_EXACT);
+    int ret;
+
+    parameter("vamp_pretend", PRETEND_PROTECTED);
+    ret = try_ioctl(vm, KVM_VAMP_SET, &cfg);
+    parameter("vamp_pretend", 0);
+    is_off(vm);
+    check(ret == -EOPNOTSUPP, "KVM_VAMP_SET: %d", ret);
+    turn_on(vm, 0);
+}
+
+/*
+ * As SEV-ES has it: the registers are encrypted after VMMs have configured the
+ * machine, and before a vCPU runs.
+ */
+static void encrypted_late(void)
+{
+    struct vm *vm = vm_new(1);
+    struct vcpu *v = &vm->vcpu[0];
+    struct kvm_vamp_vcpu_status s;
+    struct kvm_vamp_tasks t;
+    uint64_t exits = vcpu_exits(v);
+    int i, tracking, nice;
+
+    turn_on(vm, KVM_VAMP_F_EXACT | KVM_VAMP_F_WEIGHTS);
+    plan(vm, task(1), 60000);
+    parameter("vamp_pretend", PRETEND_PROTECTED);
+    vcpu_plan(v, OP_SWITCH, 2000);
+    for (i = 0; i < 4; i++) {
+        vcpu_step(v, task(i), 0);
+    }
+    vcpu_go(v);
+    exits = vcpu_exits(v) - exits;
+    vcpu_plan(v, OP_SWITCH, 1);
+    vcpu_step(v, task(1), 100000);
+    vcpu_go(v);
+    tracking = status(vm).tracking;
+    s = vcpu_status(vm, 0);
+    tasks(vm, 0, &t);
+    nice = nice_of(v->tid);
+    parameter("vamp_pretend", 0);
+    check(tracking == KVM_VAMP_T_PROTECTED, "tracking %d", tracking);
+    check(!s.switches && !s.samples && !s.task && !t.nr,
+          "%llu switches, %llu samples, task 0x%llx, %u tasks",
+          (long long)s.switches, (long long)s.samples, (long long)s.task,
+          t.nr);
+    check(exits < 1000, "%llu exits of 8000 loads", (long long)exits);
+    check(!nice, "nice %d", nice);
+}
+
 const struct claim claims_api[] = {
     { "version", "the capability and the status say version 1", version },
     { "off", "it is off at first and again, and says so (ENXIO)", off },
     { "refuse-off", "a bad configuration leaves it off", refuse_off },
     { "refuse-on", "no bad argument changes what is in force", refuse_on },
+    { "encrypted", "a guest whose registers are encrypted is refused",
+      encrypted },
+    { "encrypted-late", "if they are later, no task is made up",
+      encrypted_late },
     { NULL }
 };

@@ -49,6 +49,9 @@ void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
         }                                               \
     } while (0)
 
+/* Writes a parameter of kvm.ko. */
+void parameter(const char *name, int value);
+
 /* --- the module's calls --------------------------------------------------- */
 
 /* On, for MAX_CPUS vCPUs, ratio 3, with @flags beside ENABLE. */

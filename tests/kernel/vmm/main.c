@@ -58,6 +58,17 @@ void note(const char *format, ...)
     SAY("# ", -1);
 }
 
+void parameter(const char *name, int value)
+{
+    char path[128];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/sys/module/kvm/parameters/%s", name);
+    f = fopen(path, "w");
+    check(f && fprintf(f, "%d", value) > 0 && !fclose(f), "%s cannot be written",
+          path);
+}
+
 struct kvm_vamp_config config(uint32_t flags)
 {
     return (struct kvm_vamp_config) {

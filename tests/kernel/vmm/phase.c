@@ -131,9 +131,7 @@ static void input(void)
 /* The next plan finds no memory. */
 static void fail_a_plan(void)
 {
-    FILE *f = fopen("/sys/module/kvm/parameters/vamp_fail_plans", "w");
-
-    check(f && fputs("1", f) >= 0 && !fclose(f), "no parameter to write");
+    parameter("vamp_fail_plans", 1);
 }
 
 /* A fault of the module's: off, with the reason, until it is turned on again. */
