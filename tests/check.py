@@ -352,6 +352,22 @@ def group_libvirt():
     scripts_of('libvirt', 'libvirt')
 
 
+def kernel_style():
+    """The kernel's own checkpatch.pl over what runs in a kernel."""
+    found = glob.glob(os.path.join(BUILD, 'linux', '*', 'source', 'scripts',
+                                   'checkpatch.pl'))
+    if not found:
+        TALLY.add('kmod: checkpatch', 0, 0, 1, 0,
+                  ['the kernel source has no scripts/checkpatch.pl'])
+        return
+    files = run(['git', 'ls-files', 'kernel/*.[ch]',
+                 'linux-headers/*.h'])[1].split()
+    # What has to be equal to this very tick is no time that may wrap.
+    plain_program('kmod: checkpatch',
+                  ['perl', found[0], '--no-tree', '--terse', '--no-summary',
+                   '--ignore', 'JIFFIES_COMPARISON', '-f'] + files)
+
+
 def group_kmod():
     """KVM's companion modules: build, numbers, patches, DKMS package"""
     if plain_program('kmod: kmod-build', ['scripts/kmod-build'],
@@ -364,6 +380,7 @@ def group_kmod():
         plain_program('kmod: a VMM for their tests is built',
                       ['make', '-s', '-C', 'tests/kernel/vmm',
                        f'BUILD={BUILD}'])
+    kernel_style()
     scripts_of('kmod', 'kmod', NESTED_TIMEOUT_S)
 
 

@@ -66,12 +66,12 @@ static void tell(struct task_struct *task)
 	struct mm_struct *mm = task->mm;
 
 	WRITE_ONCE(r->seq, r->seq + 1);
-	smp_wmb();
+	smp_wmb();	/* the host sees that it is odd before what changes */
 	r->pid = task->tgid;
 	/* A kernel thread borrows the page tables of whoever ran before. */
 	r->aspace = mm ? __pa(mm->pgd) : 0;
 	memcpy(r->name, task->group_leader->comm, sizeof(r->name));
-	smp_wmb();
+	smp_wmb();	/* and all of that before it is even */
 	WRITE_ONCE(r->seq, r->seq + 1);
 }
 

@@ -194,6 +194,7 @@ static inline struct kvm_vamp_vcpu **kvm_vamp_slot(struct kvm_vcpu *vcpu)
 /* NULL until VAMP has been on in this VM. Any context. */
 static inline struct kvm_vamp_vcpu *kvm_vamp_get(struct kvm_vcpu *vcpu)
 {
+	/* Whole: with the store in vcpu_prepare() */
 	return smp_load_acquire(kvm_vamp_slot(vcpu));
 }
 

@@ -78,6 +78,7 @@ static int vcpu_prepare(struct kvm_vamp *vamp, struct kvm_vcpu *vcpu)
 	v->vamp = vamp;
 	raw_spin_lock_init(&v->lock);
 	spin_lock_init(&v->apply_lock);
+	/* From now on hooks have it: with the load in kvm_vamp_get() */
 	smp_store_release(kvm_vamp_slot(vcpu), v);
 	return 0;
 }

@@ -138,11 +138,6 @@ void kvm_vamp_restore(struct kvm_vamp_vcpu *v)
 
 /* --- plans --------------------------------------------------------------- */
 
-/* For each vCPU that VAMP serves. Caller. */
-#define for_each_served(i, vcpu, v, kvm)				\
-	kvm_for_each_vcpu(i, vcpu, kvm)					\
-		if (((v) = kvm_vamp_get(vcpu)) != NULL)
-
 static void publish(struct kvm_vamp *vamp, struct kvm_vamp_view *view)
 {
 	struct kvm_vamp_view *old;
@@ -164,7 +159,10 @@ static void publish(struct kvm_vamp *vamp, struct kvm_vamp_view *view)
 		WRITE_ONCE(vamp->exact_wanted, exact);
 		kvm_make_all_cpus_request(vamp->kvm, KVM_REQ_VAMP);
 	}
-	for_each_served(i, vcpu, v, vamp->kvm) {
+	kvm_for_each_vcpu(i, vcpu, vamp->kvm) {
+		v = kvm_vamp_get(vcpu);
+		if (!v)
+			continue;
 		/* A new plan is a new chance for a thread that was changed. */
 		if (!view)
 			v->foreign = false;
@@ -243,10 +241,13 @@ static void gather(struct kvm_vamp *vamp, u64 now)
 
 	for (id = 0; id < vamp->cfg.nr_vcpus; id++)
 		vamp->table[id] = NULL;
-	for_each_served(i, vcpu, v, vamp->kvm) {
+	kvm_for_each_vcpu(i, vcpu, vamp->kvm) {
 		u64 halt_task;
 		bool varies;
 
+		v = kvm_vamp_get(vcpu);
+		if (!v)
+			continue;
 		id = vcpu->vcpu_id;
 		if (id >= vamp->cfg.nr_vcpus)
 			continue;

@@ -39,6 +39,7 @@ struct kvm_vamp_pv {
 static struct kvm_vamp_pv *offered(struct kvm_vcpu *vcpu)
 {
 	struct kvm_vamp_vcpu *v = kvm_vamp_get(vcpu);
+	/* With the store in pv_set() */
 	struct kvm_vamp_pv *pv = v ? smp_load_acquire(&v->vamp->pv) : NULL;
 
 	return pv && READ_ONCE(pv->generation) ? pv : NULL;
@@ -170,6 +171,7 @@ bool kvm_vamp_pv_cpuid(struct kvm_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx,
 
 void kvm_vamp_pv_forget(struct kvm_vamp_vcpu *v)
 {
+	/* With the store in pv_set() */
 	struct kvm_vamp_pv *pv = smp_load_acquire(&v->vamp->pv);
 
 	if (!v->pv_generation)
@@ -325,6 +327,7 @@ static long pv_set(struct kvm_vamp *vamp, const void __user *argp)
 			return -ENOMEM;
 		spin_lock_init(&pv->lock);
 		pv->plan = 1;
+		/* vCPUs may look now: with the loads above */
 		smp_store_release(&vamp->pv, pv);
 	}
 	while ((cfg.flags & KVM_VAMP_PV_OFFER) &&
