@@ -42,7 +42,7 @@ struct Daemon {
     Sound *sound;               /* only NULL while it begins */
     Host *host;                 /* NULL: not wanted */
     Control *control;
-    guint tick_source, phase_source;
+    guint tick_source, phase_source, settle_source;
     bool phase_by_host;
 
     uint64_t begun_ns;

@@ -19,6 +19,8 @@
 
 #define NS_PER_MS   1000000ull
 #define NS_PER_S    1000000000ull
+/* Most answers have been given by then. */
+#define SETTLE_MS   1000
 
 uint64_t daemon_now(void)
 {
@@ -114,7 +116,7 @@ static void leave_servers(GArray *slow)
     }
 }
 
-/* What is slow at @now, SlowTask. */
+/* What is slow at @now, SlowTask without scan_name(). */
 static GArray *find_slow(Daemon *d, uint64_t now)
 {
     GHashTable *players = sound_players(d->sound);
@@ -135,7 +137,9 @@ GArray *daemon_background(Daemon *d, uint64_t now)
     GArray *copy;
 
     if (!d->slow->len && !d->phase_source) {
-        return find_slow(d, now);
+        copy = find_slow(d, now);
+        scan_name(copy);
+        return copy;
     }
     /* What the user has begun by now, is not in the background. */
     copy = g_array_new(false, false, sizeof(SlowTask));
@@ -155,8 +159,22 @@ static void tell_split(Daemon *d)
     }
 }
 
+static gboolean settle(gpointer opaque)
+{
+    Daemon *d = opaque;
+
+    d->settle_source = 0;
+    place_settle(&d->place, d->slow);
+    d->placed_list = scan_list(d->scan);
+    return G_SOURCE_REMOVE;
+}
+
 static void release(Daemon *d)
 {
+    if (d->settle_source) {
+        g_source_remove(d->settle_source);
+        d->settle_source = 0;
+    }
     if (d->place.split) {
         log_info(LOG_PHASE, "the isolation ends: %s", d->reason);
         irq_restore(d->state);
@@ -212,6 +230,7 @@ void daemon_apply(Daemon *d, uint64_t now, const char *why)
     if (began) {
         g_autofree char *f = cpus_format(&fast), *s = cpus_format(&slow);
 
+        d->settle_source = g_timeout_add(SETTLE_MS, settle, d);
         d->isolations++;
         d->latency_ns = daemon_now() - now;
         log_info(LOG_PHASE, "isolation: %u slow threads on vCPUs %s, %u fast "
@@ -224,13 +243,18 @@ void daemon_apply(Daemon *d, uint64_t now, const char *why)
 
 static void set_slow(Daemon *d, GArray *slow)
 {
-    unsigned i;
-
     g_array_unref(d->slow);
     d->slow = slow;
-    for (i = 0; i < slow->len; i++) {
-        const SlowTask *t = &g_array_index(slow, SlowTask, i);
-        static const char *const kind[] = { "thread", "process", "job" };
+}
+
+static void name_slow(Daemon *d)
+{
+    static const char *const kind[] = { "thread", "process", "job" };
+    unsigned i;
+
+    scan_name(d->slow);
+    for (i = 0; i < d->slow->len; i++) {
+        const SlowTask *t = &g_array_index(d->slow, SlowTask, i);
 
         log_info(LOG_TASK, "slow: %s %d (%s), %u.%u %% of a vCPU",
                  kind[t->kind], (int)t->id, t->name, t->permille / 10,
@@ -272,6 +296,7 @@ void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms)
      */
     set_slow(d, find_slow(d, now));
     daemon_apply(d, now, NULL);
+    name_slow(d);
     if (d->phase_source) {
         g_source_remove(d->phase_source);
         d->phase_source = 0;

@@ -7,6 +7,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,12 +183,32 @@ GHashTable *groups_threads(const Groups *g, const char *name)
     return tids;
 }
 
-int groups_move(const Groups *g, const char *name, pid_t tid)
+int groups_open(const Groups *g, const char *name)
+{
+    g_autofree char *path = file_of(g, name, g->version == 2 ? "cgroup.threads"
+                                                             : "tasks");
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
+int groups_put(int fd, pid_t tid)
 {
     char text[16];
+    int len = g_snprintf(text, sizeof(text), "%d", (int)tid);
 
-    g_snprintf(text, sizeof(text), "%d", (int)tid);
-    return put(g, name, g->version == 2 ? "cgroup.threads" : "tasks", text);
+    return fd < 0 ? fd : write(fd, text, len) < 0 ? -errno : 0;
+}
+
+int groups_move(const Groups *g, const char *name, pid_t tid)
+{
+    int fd = groups_open(g, name);
+    int ret = groups_put(fd, tid);
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ret;
 }
 
 static int empty_group(const Groups *g, const char *name)

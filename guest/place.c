@@ -10,6 +10,8 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include "guest/log.h"
 #include "guest/place.h"
@@ -22,13 +24,16 @@
  * of those online: then a thread of ours seems to have only a part of our set.
  */
 #define DOUBT_WAIT_US   20000
+/* Links of /proc/PID/task: two of any folder, and one of each thread. */
+#define LINKS_OF_ONE    3
+#define NS_PER_S        1000000000l
 
 typedef void (*EachThread)(Place *p, pid_t pid, pid_t tid);
 
 typedef struct Sweep {
     Place *place;
     EachThread each;
-    pid_t pid;
+    pid_t pid, self;
 } Sweep;
 
 static void sweep_thread(pid_t tid, void *opaque)
@@ -38,24 +43,47 @@ static void sweep_thread(pid_t tid, void *opaque)
     s->each(s->place, s->pid, tid);
 }
 
-static void sweep_process(pid_t pid, void *opaque)
+/* Most processes have one thread: to know that is cheaper than to list it. */
+static void sweep_threads(pid_t pid, void *opaque)
 {
     Sweep *s = opaque;
+    struct stat st;
     char dir[48];
 
-    if (pid == getpid() || scan_is_kernel(s->place->scan, pid)) {
+    g_snprintf(dir, sizeof(dir), "/proc/%d/task", (int)pid);
+    if (stat(dir, &st) < 0) {
         return;
     }
     s->pid = pid;
-    g_snprintf(dir, sizeof(dir), "/proc/%d/task", (int)pid);
-    procfs_each_number(dir, sweep_thread, s);
+    if (st.st_nlink == LINKS_OF_ONE) {
+        sweep_thread(pid, s);
+    } else {
+        procfs_each_number(dir, sweep_thread, s);
+    }
+}
+
+static void sweep_process(pid_t pid, void *opaque)
+{
+    Sweep *s = opaque;
+
+    if (pid != s->self && !scan_is_kernel(s->place->scan, pid)) {
+        sweep_threads(pid, s);
+    }
 }
 
 static void sweep(Place *p, EachThread each)
 {
-    Sweep s = { .place = p, .each = each };
+    Sweep s = { .place = p, .each = each, .self = getpid() };
 
     procfs_each_number("/proc", sweep_process, &s);
+}
+
+/* The same without those that the last look did not find: sooner. */
+static void sweep_known(Place *p, EachThread each)
+{
+    Sweep s = { .place = p, .each = each };
+
+    scan_each(p->scan, sweep_threads, &s);
 }
 
 int place_cpus(CpuSet *cpus)
@@ -72,26 +100,42 @@ int place_cpus(CpuSet *cpus)
     return ret;
 }
 
-static bool is_left(const Place *p, pid_t tid)
+static bool contains(GHashTable *tids, pid_t tid)
 {
-    return g_hash_table_contains(p->state->leave, GINT_TO_POINTER(tid));
+    return tids && g_hash_table_contains(tids, GINT_TO_POINTER(tid));
 }
 
-/* Before the first change: whose own affinity could be taken for ours? */
+static bool is_left(const Place *p, pid_t tid)
+{
+    return contains(p->state->leave, tid);
+}
+
+/*
+ * Has this thread its affinity, @mask, from one that was evicted, or is it one?
+ * Nobody binds himself to just these CPUs in so short a time.
+ */
+static bool is_evicted(const Place *p, pid_t pid, pid_t tid,
+                       const CpuSet *mask)
+{
+    ProcStat st;
+
+    return contains(p->state->only, tid) ||
+           (g_hash_table_size(p->state->only) && cpus_equal(mask, &p->slow) &&
+            procfs_thread_stat(pid, tid, &st) &&
+            st.start_ticks >= p->evicted_ticks);
+}
+
+/* Whose own affinity could be taken for ours? */
 static void survey_thread(Place *p, pid_t pid, pid_t tid)
 {
     CpuSet mask;
 
     if (cpus_get_affinity(tid, &mask) == 0 &&
         (cpus_within(&mask, &p->fast) || cpus_within(&mask, &p->slow)) &&
-        !state_has_part(p->state, &mask)) {
+        !(p->split ? state_has_part(p->state, &mask) :
+                     is_evicted(p, pid, tid, &mask))) {
         g_hash_table_add(p->state->leave, GINT_TO_POINTER(tid));
     }
-}
-
-static bool contains(GHashTable *tids, pid_t tid)
-{
-    return tids && g_hash_table_contains(tids, GINT_TO_POINTER(tid));
 }
 
 /* 0 or -errno. */
@@ -104,25 +148,31 @@ static int put_thread(Place *p, pid_t tid, bool slow, const CpuSet *mask)
     }
     if (contains(p->in_root, tid) || contains(p->in_fast, tid) ||
         contains(p->in_slow, tid)) {
-        return groups_move(p->groups, slow ? GROUPS_SLOW : GROUPS_FAST, tid);
+        return groups_put(slow ? p->slow_fd : p->fast_fd, tid);
     }
     cpus_and(&want, &p->online);
     return cpus_equal(mask, &want) ? 0 :
            cpus_set_affinity(tid, slow ? &p->slow : &p->fast);
 }
 
+/* Nobody has said how urgent it is. */
+static bool is_ordinary(pid_t tid)
+{
+    int class = sched_getscheduler(tid) & ~SCHED_RESET_ON_FORK;
+
+    return class == SCHED_OTHER || class == SCHED_BATCH || class == SCHED_IDLE;
+}
+
 static void place_thread(Place *p, pid_t pid, pid_t tid)
 {
     bool slow = scan_belongs(p->scan, p->slow_tasks, pid, tid);
-    int class = sched_getscheduler(tid) & ~SCHED_RESET_ON_FORK;
     CpuSet mask;
     int ret;
 
     if (cpus_get_affinity(tid, &mask) < 0) {
         return;
     }
-    if (is_left(p, tid) ||
-        (class != SCHED_OTHER && class != SCHED_BATCH && class != SCHED_IDLE) ||
+    if (is_left(p, tid) || !is_ordinary(tid) ||
         (!cpus_equal(&mask, &p->all) &&
          !state_has_set(p->state, &mask, &p->online))) {
         p->nr_left++;
@@ -144,8 +194,23 @@ static void place_thread(Place *p, pid_t pid, pid_t tid)
     }
 }
 
-static void forget_lists(Place *p)
+static void open_groups(Place *p)
 {
+    if (p->groups && p->groups->made) {
+        p->in_root = groups_threads(p->groups, NULL);
+        p->in_fast = groups_threads(p->groups, GROUPS_FAST);
+        p->in_slow = groups_threads(p->groups, GROUPS_SLOW);
+        p->fast_fd = groups_open(p->groups, GROUPS_FAST);
+        p->slow_fd = groups_open(p->groups, GROUPS_SLOW);
+    }
+}
+
+static void close_groups(Place *p)
+{
+    if (p->in_root) {
+        close(p->fast_fd);
+        close(p->slow_fd);
+    }
     g_clear_pointer(&p->in_root, g_hash_table_unref);
     g_clear_pointer(&p->in_fast, g_hash_table_unref);
     g_clear_pointer(&p->in_slow, g_hash_table_unref);
@@ -168,37 +233,128 @@ static bool root_has_users(Place *p)
     return found;
 }
 
-/* Notes the new sets in the state, then makes the groups. */
-static bool prepare(Place *p)
+static void add_sets(Place *p)
 {
-    bool use = p->groups && (p->groups->made || root_has_users(p));
-    State *st = p->state;
-    int ret;
+    state_add_set(p->state, &p->fast);
+    state_add_set(p->state, &p->slow);
+}
 
-    sweep(p, survey_thread);
+static void note_evicted(Place *p, pid_t pid, pid_t tid)
+{
+    CpuSet mask;
+
+    if (cpus_get_affinity(tid, &mask) == 0 && cpus_equal(&mask, &p->all) &&
+        is_ordinary(tid)) {
+        g_hash_table_add(p->state->only, GINT_TO_POINTER(tid));
+    }
+}
+
+static void note_evicted_process(pid_t pid, void *opaque)
+{
+    Sweep *s = opaque;
+
+    if (scan_belongs(s->place->scan, s->place->slow_tasks, pid, 0)) {
+        sweep_threads(pid, s);
+    }
+}
+
+static void note_all_evicted(Place *p)
+{
+    Sweep s = { .place = p, .each = note_evicted };
+    bool whole = false;
+    unsigned i;
+
+    for (i = 0; i < p->slow_tasks->len; i++) {
+        const SlowTask *t = &g_array_index(p->slow_tasks, SlowTask, i);
+
+        if (t->kind == SLOW_THREAD) {
+            note_evicted(p, t->pid, t->id);
+        } else {
+            whole = true;
+        }
+    }
+    if (whole) {
+        scan_each(p->scan, note_evicted_process, &s);
+    }
+}
+
+static uint64_t boot_ticks(void)
+{
+    struct timespec ts;
+    long hz = sysconf(_SC_CLK_TCK);
+
+    clock_gettime(CLOCK_BOOTTIME, &ts);
+    return (uint64_t)ts.tv_sec * hz + ts.tv_nsec / (NS_PER_S / hz);
+}
+
+/*
+ * Before all threads are looked at, who is in the way goes. False: the state
+ * cannot be written, nothing is changed.
+ */
+static bool evict(Place *p)
+{
+    GHashTableIter iter;
+    gpointer tid;
+
+    note_all_evicted(p);
+    if (!g_hash_table_size(p->state->only)) {
+        return true;
+    }
+    if (!state_save(p->file, p->state)) {
+        return false;
+    }
+    p->evicted_ticks = boot_ticks();
+    g_hash_table_iter_init(&iter, p->state->only);
+    while (g_hash_table_iter_next(&iter, &tid, NULL)) {
+        /* One that stays is looked at again with all the others. */
+        cpus_set_affinity(GPOINTER_TO_INT(tid), &p->slow);
+    }
+    return true;
+}
+
+/* Notes in the state what is to be done, false if that cannot be. */
+static bool note(Place *p)
+{
+    State *st = p->state;
+
     if (!p->split) {
         memset(&st->back, 0, sizeof(st->back));
         if (!cpus_equal(&p->all, &p->online)) {
             st->back = p->all;
         }
+        add_sets(p);
+        if (!evict(p)) {
+            return false;
+        }
     }
-    state_add_set(st, &p->fast);
-    state_add_set(st, &p->slow);
-    if (use && !st->groups) {
-        st->groups = g_strdup(p->groups->root);
-        st->groups_enabled = groups_must_enable(p->groups);
-    }
-    if (!state_save(p->file, st)) {
-        return false;
-    }
-    ret = use ? groups_make(p->groups, &p->fast, &p->slow) : 0;
+    sweep_known(p, survey_thread);
+    add_sets(p);
+    g_hash_table_remove_all(st->only);
+    return state_save(p->file, st);
+}
+
+static void make_groups(Place *p)
+{
+    int ret = groups_make(p->groups, &p->fast, &p->slow);
+
     if (ret < 0) {
         log_warn("no cpuset groups in %s: %s (affinities are used)",
                  p->groups->root, g_strerror(-ret));
         groups_free(p->groups);
         p->groups = NULL;
     }
-    return true;
+}
+
+/* Puts every thread where it belongs, by what there is. */
+static void place_all(Place *p, void (*sweep_all)(Place *, EachThread),
+                      const GArray *slow_tasks)
+{
+    p->slow_tasks = slow_tasks;
+    open_groups(p);
+    p->nr_fast = p->nr_slow = p->nr_left = 0;
+    sweep_all(p, place_thread);
+    close_groups(p);
+    p->slow_tasks = NULL;
 }
 
 bool place_split(Place *p, const CpuSet *fast, const CpuSet *slow,
@@ -206,10 +362,8 @@ bool place_split(Place *p, const CpuSet *fast, const CpuSet *slow,
 {
     bool again = p->split && cpus_equal(&p->fast, fast) &&
                  cpus_equal(&p->slow, slow);
-    unsigned i;
 
     p->slow_tasks = slow_tasks;
-    p->nr_fast = p->nr_slow = p->nr_left = 0;
     if (!again) {
         if (cpus_online(&p->online) < 0 ||
             (!p->split && place_cpus(&p->all) < 0)) {
@@ -217,30 +371,35 @@ bool place_split(Place *p, const CpuSet *fast, const CpuSet *slow,
         }
         p->fast = *fast;
         p->slow = *slow;
-        if (!prepare(p)) {
+        if (!note(p)) {
+            if (!p->split) {
+                place_restore(p);
+            }
             return false;
+        }
+        if (p->groups && p->groups->made) {
+            make_groups(p);
         }
         p->split = true;
     }
-    forget_lists(p);
-    if (p->groups && p->groups->made) {
-        p->in_root = groups_threads(p->groups, NULL);
-        p->in_fast = groups_threads(p->groups, GROUPS_FAST);
-        p->in_slow = groups_threads(p->groups, GROUPS_SLOW);
-    }
-    /* First who is in the way, then everybody (who counts). */
-    for (i = 0; i < slow_tasks->len; i++) {
-        const SlowTask *t = &g_array_index(slow_tasks, SlowTask, i);
+    place_all(p, again ? sweep : sweep_known, slow_tasks);
+    return true;
+}
 
-        if (t->kind == SLOW_THREAD) {
-            place_thread(p, t->pid, t->id);
+void place_settle(Place *p, const GArray *slow_tasks)
+{
+    State *st = p->state;
+
+    if (p->groups && !p->groups->made && root_has_users(p)) {
+        st->groups = g_strdup(p->groups->root);
+        st->groups_enabled = groups_must_enable(p->groups);
+        if (state_save(p->file, st)) {
+            make_groups(p);
+        } else {
+            g_clear_pointer(&st->groups, g_free);
         }
     }
-    p->nr_fast = p->nr_slow = p->nr_left = 0;
-    sweep(p, place_thread);
-    forget_lists(p);
-    p->slow_tasks = NULL;
-    return true;
+    place_all(p, sweep, slow_tasks);
 }
 
 static void restore_thread(Place *p, pid_t pid, pid_t tid)
@@ -249,7 +408,9 @@ static void restore_thread(Place *p, pid_t pid, pid_t tid)
     CpuSet mask;
     int ret;
 
-    if (is_left(p, tid) || cpus_get_affinity(tid, &mask) < 0) {
+    if (is_left(p, tid) ||
+        (g_hash_table_size(p->state->only) && !contains(p->state->only, tid)) ||
+        cpus_get_affinity(tid, &mask) < 0) {
         return;
     }
     if (!state_has_set(p->state, &mask, &p->online)) {
@@ -301,6 +462,7 @@ void place_restore(Place *p)
     }
     g_array_set_size(st->sets, 0);
     g_hash_table_remove_all(st->leave);
+    g_hash_table_remove_all(st->only);
     memset(&st->back, 0, sizeof(st->back));
     state_save(p->file, st);
     p->split = false;

@@ -1,11 +1,11 @@
 /*
  * vdiguest: puts every thread on the fast or the slow vCPUs, and back
  *
- * A thread in the root group of cpuset moves into one of two groups
- * (groups.h). Any other, such as all of a systemd system with cgroup v2, gets
- * an affinity: it loses neither its unit nor its session, and what is to be
- * undone is known from the affinity itself. Children have what their parents
- * have, with either.
+ * Each gets an affinity, which is soon done. A thread in the root group of
+ * cpuset moves into one of two groups (groups.h) later. Any other, such as all
+ * of a systemd system with cgroup v2, stays in its own: it loses neither its
+ * unit nor its session, and what is to be undone is known from the affinity
+ * itself. Children have what their parents have, with either.
  *
  * Left alone: the kernel's threads, this process, real-time and deadline
  * threads (somebody has said how urgent they are), and what may not run on
@@ -39,7 +39,9 @@ typedef struct Place {
     /* private */
     const GArray *slow_tasks;
     CpuSet online;
+    uint64_t evicted_ticks;     /* of CLOCK_BOOTTIME */
     GHashTable *in_root, *in_fast, *in_slow;
+    int fast_fd, slow_fd;       /* for groups_put(), while there is in_root */
     unsigned nr_back, nr_doubtful;
 } Place;
 
@@ -56,6 +58,13 @@ int place_cpus(CpuSet *cpus);
  */
 bool place_split(Place *p, const CpuSet *fast, const CpuSet *slow,
                  const GArray *slow_tasks);
+
+/*
+ * Afterwards, when there is time, while split: the groups, and who was not
+ * known before. A first move between groups waits for the kernel's RCU, so for
+ * each vCPU, whenever its host runs that.
+ */
+void place_settle(Place *p, const GArray *slow_tasks);
 
 /* Puts everything back, and forgets it in the state. */
 void place_restore(Place *p);

@@ -100,10 +100,10 @@ bool procfs_parse_stat(const char *text, ProcStat *st)
     if (!open || !close || close < open ||
         sscanf(text, "%d", &st->pid) != 1 ||
         sscanf(close + 1, " %*c %d %d %*d %d %*d %lu %*u %*u %*u %*u %*u %*u "
-               "%" SCNu64 " %" SCNu64 " %*d %*d %*d %*d %*u %*u %*d %*u %*u "
-               "%*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*d %u",
+               "%" SCNu64 " %" SCNu64 " %*d %*d %*d %*d %" SCNu64 " %*u %*d "
+               "%*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*d %u",
                &st->ppid, &st->pgrp, &st->tty, &flags, &cutime, &cstime,
-               &st->cpu) != 7) {
+               &st->start_ticks, &st->cpu) != 8) {
         return false;
     }
     g_snprintf(st->name, sizeof(st->name), "%.*s", (int)(close - open - 1),
@@ -118,6 +118,15 @@ bool procfs_stat(pid_t pid, ProcStat *st)
     char name[64], text[1024];
 
     g_snprintf(name, sizeof(name), "/proc/%d/stat", (int)pid);
+    return procfs_read_buf(name, text, sizeof(text)) > 0 &&
+           procfs_parse_stat(text, st);
+}
+
+bool procfs_thread_stat(pid_t pid, pid_t tid, ProcStat *st)
+{
+    char name[64], text[1024];
+
+    g_snprintf(name, sizeof(name), "/proc/%d/task/%d/stat", (int)pid, (int)tid);
     return procfs_read_buf(name, text, sizeof(text)) > 0 &&
            procfs_parse_stat(text, st);
 }

@@ -43,12 +43,15 @@ typedef struct ProcStat {
     int tty;                    /* 0: no controlling terminal */
     bool kernel;                /* a thread of the kernel's */
     uint64_t children_ticks;    /* CPU time of children waited for */
+    uint64_t start_ticks;       /* when it began, of CLOCK_BOOTTIME */
     unsigned cpu;               /* where it runs, or ran last */
 } ProcStat;
 
 bool procfs_parse_stat(const char *text, ProcStat *st);
 /* The same of process @pid. False: it has ended. */
 bool procfs_stat(pid_t pid, ProcStat *st);
+/* Of thread @tid of it alone. */
+bool procfs_thread_stat(pid_t pid, pid_t tid, ProcStat *st);
 
 /* Of .../schedstat: ns that it ran, and was runnable and waited. */
 bool procfs_parse_schedstat(const char *text, uint64_t *run, uint64_t *wait);

@@ -386,24 +386,25 @@ static void add(GArray *tasks, SlowKind kind, pid_t id, pid_t pid,
     g_array_append_val(tasks, t);
 }
 
-/* Most load first, not too many, and what only they need to know. */
+/* Most load first, and not too many. */
 static void finish(GArray *tasks)
 {
-    unsigned i;
-
     g_array_sort(tasks, by_load);
     if (tasks->len > SCAN_SLOW_MAX) {
         g_array_set_size(tasks, SCAN_SLOW_MAX);
     }
+}
+
+void scan_name(GArray *tasks)
+{
+    unsigned i;
+
     for (i = 0; i < tasks->len; i++) {
         SlowTask *t = &g_array_index(tasks, SlowTask, i);
-        char name[64], text[1024];
         ProcStat st;
 
-        g_snprintf(name, sizeof(name), "/proc/%d/task/%d/stat", (int)t->pid,
-                   (int)(t->kind == SLOW_THREAD ? t->id : t->pid));
-        if (procfs_read_buf(name, text, sizeof(text)) > 0 &&
-            procfs_parse_stat(text, &st)) {
+        if (procfs_thread_stat(t->pid, t->kind == SLOW_THREAD ? t->id : t->pid,
+                               &st)) {
             g_strlcpy(t->name, st.name, sizeof(t->name));
             t->cpu = st.cpu;
         }
@@ -473,6 +474,7 @@ GArray *scan_busy(Scan *s, uint64_t now, const GArray *slow)
         }
     }
     finish(busy);
+    scan_name(busy);
     return busy;
 }
 
@@ -528,6 +530,21 @@ bool scan_is_kernel(Scan *s, pid_t pid)
         }
     }
     return !p || p->kernel;
+}
+
+void scan_each(Scan *s, void (*f)(pid_t, void *), void *opaque)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, s->processes);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const Process *p = value;
+
+        if (!p->kernel && p->pid != s->self) {
+            f(p->pid, opaque);
+        }
+    }
 }
 
 unsigned scan_processes(const Scan *s)

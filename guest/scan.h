@@ -67,10 +67,13 @@ void scan_free(Scan *s);
 void scan_look(Scan *s, uint64_t now, uint64_t busy_ns);
 
 /*
- * The slow tasks (SlowTask) at @now, most load first. Processes in @exempt
- * (ids as keys; may be NULL) and this one are none.
+ * The slow tasks (SlowTask) at @now, most load first, without what scan_name()
+ * finds. Processes in @exempt (ids as keys; may be NULL) and this one are none.
  */
 GArray *scan_slow(Scan *s, uint64_t now, GHashTable *exempt);
+
+/* Finds out name and vCPU of each of @tasks: dear, and only for being told. */
+void scan_name(GArray *tasks);
 
 /*
  * The other threads (SlowTask) that use at least one per mille of a vCPU at
@@ -90,6 +93,12 @@ bool scan_belongs(Scan *s, const GArray *slow, pid_t pid, pid_t tid);
  * unknown process is looked up, and is one if it has ended.
  */
 bool scan_is_kernel(Scan *s, pid_t pid);
+
+/*
+ * Calls @f with each process that the last look found, but the kernel's threads
+ * and this one. @f may not make the scan look.
+ */
+void scan_each(Scan *s, void (*f)(pid_t, void *), void *opaque);
 
 /* Processes known. */
 unsigned scan_processes(const Scan *s);

@@ -34,6 +34,7 @@ State *state_new(void)
 
     st->sets = g_array_new(false, false, sizeof(CpuSet));
     st->leave = g_hash_table_new(NULL, NULL);
+    st->only = g_hash_table_new(NULL, NULL);
     st->irqs = g_array_new(false, false, sizeof(StateIrq));
     return st;
 }
@@ -42,6 +43,7 @@ void state_free(State *st)
 {
     g_array_unref(st->sets);
     g_hash_table_unref(st->leave);
+    g_hash_table_unref(st->only);
     g_array_unref(st->irqs);
     g_free(st->groups);
     g_free(st);
@@ -92,11 +94,20 @@ bool state_has_part(const State *st, const CpuSet *mask)
     return false;
 }
 
+static void format_threads(GString *text, const char *key, GHashTable *tids)
+{
+    GHashTableIter iter;
+    gpointer tid;
+
+    g_hash_table_iter_init(&iter, tids);
+    while (g_hash_table_iter_next(&iter, &tid, NULL)) {
+        g_string_append_printf(text, "%s %d\n", key, GPOINTER_TO_INT(tid));
+    }
+}
+
 char *state_format(const State *st, const char *boot)
 {
     GString *text = g_string_new(NULL);
-    GHashTableIter iter;
-    gpointer tid;
     unsigned i;
 
     g_string_append_printf(text, HEAD "%s\n", boot);
@@ -106,10 +117,8 @@ char *state_format(const State *st, const char *boot)
 
         g_string_append_printf(text, "cpus %s\n", set);
     }
-    g_hash_table_iter_init(&iter, st->leave);
-    while (g_hash_table_iter_next(&iter, &tid, NULL)) {
-        g_string_append_printf(text, "leave %d\n", GPOINTER_TO_INT(tid));
-    }
+    format_threads(text, "leave", st->leave);
+    format_threads(text, "only", st->only);
     for (i = 0; i < st->irqs->len; i++) {
         const StateIrq *irq = &g_array_index(st->irqs, StateIrq, i);
         g_autofree char *found = cpus_format(&irq->found);
@@ -163,6 +172,10 @@ static bool parse_line(State *st, char **w, unsigned n)
     }
     if (n == 2 && !strcmp(w[0], "leave") && number(w[1], TID_MAX, &value)) {
         g_hash_table_add(st->leave, GINT_TO_POINTER(value));
+        return true;
+    }
+    if (n == 2 && !strcmp(w[0], "only") && number(w[1], TID_MAX, &value)) {
+        g_hash_table_add(st->only, GINT_TO_POINTER(value));
         return true;
     }
     if (n == 4 && !strcmp(w[0], "irq") && number(w[1], IRQ_MAX, &value)) {

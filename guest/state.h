@@ -32,6 +32,7 @@ typedef struct StateIrq {
 typedef struct State {
     GArray *sets;               /* CpuSet: affinities that were given */
     GHashTable *leave;          /* threads that had such, or a part, before */
+    GHashTable *only;           /* not empty: others have got no affinity yet */
     GArray *irqs;               /* StateIrq */
     CpuSet back;                /* what threads had; empty: unrestricted */
     char *groups;               /* folder below which groups were made */

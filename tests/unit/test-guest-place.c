@@ -1,6 +1,7 @@
 /*
- * Unit tests: vdiguest finds slow tasks (guest/scan.h), and moves threads into
- * groups of this machine's cgroup v1 (guest/groups.h), where it has one
+ * Unit tests: vdiguest finds slow tasks (guest/scan.h), undoes what one before
+ * it had just begun (guest/place.h), and moves threads into groups of this
+ * machine's cgroup v1 (guest/groups.h), where it has one
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -18,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "guest/groups.h"
+#include "guest/place.h"
 #include "guest/procfs.h"
 #include "guest/scan.h"
 
@@ -193,6 +195,45 @@ static void test_children(void)
     scan_free(s);
 }
 
+/* Killed before it knew who had such an affinity of his own. */
+static void test_only(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("vdiguest-XXXXXX", NULL);
+    g_autofree char *name = g_build_filename(dir, "state", NULL);
+    g_autofree char *lock = g_strconcat(name, ".lock", NULL);
+    g_autoptr(GError) err = NULL;
+    pid_t evicted = start(SLEEP), other = start(SLEEP);
+    CpuSet all, fast, slow, mask;
+    Place place = { .scan = scan_new(50) };
+
+    g_assert_cmpint(cpus_get_affinity(0, &all), ==, 0);
+    if (cpus_count(&all) < 2) {
+        g_test_skip("one CPU");
+    } else {
+        cpus_split(&all, 1, &fast, &slow);
+        g_assert_cmpint(cpus_set_affinity(evicted, &slow), ==, 0);
+        g_assert_cmpint(cpus_set_affinity(other, &slow), ==, 0);
+        place.file = state_open(name, &place.state, &err);
+        g_assert_no_error(err);
+        state_add_set(place.state, &slow);
+        place.state->back = all;
+        g_hash_table_add(place.state->only, GINT_TO_POINTER(evicted));
+        place_restore(&place);
+        g_assert_cmpint(cpus_get_affinity(evicted, &mask), ==, 0);
+        g_assert_true(cpus_equal(&mask, &all));
+        g_assert_cmpint(cpus_get_affinity(other, &mask), ==, 0);
+        g_assert_true(cpus_equal(&mask, &slow));
+        g_assert_true(state_is_empty(place.state));
+        state_close(place.file, place.state);
+        state_free(place.state);
+        g_unlink(lock);
+    }
+    g_rmdir(dir);
+    scan_free(place.scan);
+    end(evicted);
+    end(other);
+}
+
 static bool has(const Groups *g, const char *name, pid_t pid)
 {
     GHashTable *tids = groups_threads(g, name);
@@ -269,6 +310,7 @@ int main(int argc, char **argv)
     g_test_add_func("/guest/scan/thread", test_thread);
     g_test_add_func("/guest/scan/worker", test_worker);
     g_test_add_func("/guest/scan/children", test_children);
+    g_test_add_func("/guest/place/only", test_only);
     g_test_add_func("/guest/groups/v1", test_v1);
     return g_test_run();
 }

@@ -32,6 +32,7 @@ static void test_stat(void)
     g_assert_cmpint(st.tty, ==, 34816);
     g_assert_false(st.kernel);
     g_assert_cmpuint(st.children_ticks, ==, 340);
+    g_assert_cmpuint(st.start_ticks, ==, 777);
     g_assert_cmpuint(st.cpu, ==, 3);
 
     g_assert_true(procfs_parse_stat(
@@ -179,6 +180,7 @@ static void test_state(void)
     g_assert_true(state_add_set(st, &set));
     g_assert_false(state_add_set(st, &set));
     g_hash_table_add(st->leave, GINT_TO_POINTER(4711));
+    g_hash_table_add(st->only, GINT_TO_POINTER(4712));
     cpus_parse(&irq.found, "0-3");
     cpus_parse(&irq.left, "0-1");
     g_array_append_val(st->irqs, irq);
@@ -192,6 +194,9 @@ static void test_state(void)
     g_assert_cmpuint(bad, ==, 0);
     text2 = state_format(again, "boot-1");
     g_assert_cmpstr(text, ==, text2);
+    g_assert_true(g_hash_table_contains(again->leave, GINT_TO_POINTER(4711)));
+    g_assert_true(g_hash_table_contains(again->only, GINT_TO_POINTER(4712)));
+    g_assert_cmpuint(g_hash_table_size(again->only), ==, 1);
     /* A CPU that is offline is in nobody's affinity. */
     cpus_parse(&online, "0-2");
     cpus_parse(&mask, "2");
@@ -211,6 +216,7 @@ static void test_state_hostile(void)
 {
     static const char *const lines[] = {
         "cpus", "cpus -", "cpus x", "cpus 1 2", "leave -1", "leave 99999999",
+        "only", "only x", "only 1 2",
         "irq 1 0-3", "irq x 0 0", "irq 1 - 0", "back", "back -",
         "groups 2 /sys/fs/cgroup", "groups 0 /etc",
         "groups 0 /sys/fs/cgroup/../../etc", "nonsense", "cpus 99999",
