@@ -42,9 +42,11 @@ def missing():
 
 
 def libraries(program):
-    """Shared libraries that @program needs, with its loader."""
-    out = subprocess.run(['ldd', program], check=True, text=True,
-                         stdout=subprocess.PIPE).stdout
+    """Shared libraries that @program needs, with its loader; a static one
+    needs none."""
+    out = subprocess.run(['ldd', program], check=False, text=True,
+                         stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL).stdout
     return re.findall(r'(/\S+)', out)
 
 
