@@ -204,7 +204,7 @@ class Guests:
                 answers.next(GAP_S)
         press()
         words = answers.next(ANSWER_S)
-        check(len(words) == 4 and words[1] == KEY_ENTER,
+        check(len(words) == 5 and words[1] == KEY_ENTER,
               f'the guest answered {words}')
 
     # --- the host's view ---

@@ -19,14 +19,23 @@ from vamp_guest import BUILD
 FOLDER = os.path.join(BUILD, 'results')
 
 
+def _load(path):
+    with contextlib.suppress(OSError, ValueError), \
+            open(path, encoding='ascii') as f:
+        return json.load(f)
+    return {}
+
+
+def get(folder, name, default=None):
+    """What @folder/kernel.json has as @name, else @default."""
+    return _load(os.path.join(folder, 'kernel.json')).get(name, default)
+
+
 def put(folder, name, value):
     """Makes @name in @folder/kernel.json be @value; the others stay."""
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, 'kernel.json')
-    data = {}
-    with contextlib.suppress(OSError, ValueError), \
-            open(path, encoding='ascii') as f:
-        data = json.load(f)
+    data = _load(path)
     data[name] = value
     with open(path, 'w', encoding='ascii') as f:
         json.dump(data, f, indent=1)

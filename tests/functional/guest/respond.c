@@ -4,7 +4,10 @@
  * Waits on the keyboard's /dev/input/event device, answers each key press with
  * some CPU work and then one line on the answer port:
  *
- *   NUMBER KEYCODE WORK_US ELAPSED_US
+ *   NUMBER KEYCODE WORK_US ELAPSED_US SINCE_US
+ *
+ * ELAPSED_US from the moment when the program knows of the key, SINCE_US from
+ * when the kernel does.
  *
  * Orders from init: "calibrate" -> "ok LOOPS_PER_MS";
  * "work MIN_MS MAX_MS SEED" -> "ok": from now on each key costs MIN to MAX ms
@@ -23,6 +26,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "guest.h"
@@ -46,8 +50,8 @@ static uint64_t next_random(void)
 static int open_keyboard(void)
 {
     unsigned char keys[KEY_MAX / 8 + 1];
+    int fd, i, clock = CLOCK_MONOTONIC;     /* that of now_ns() */
     char path[64];
-    int fd, i;
 
     for (i = 0; i < 32; i++) {
         snprintf(path, sizeof(path), "/dev/input/event%d", i);
@@ -58,7 +62,8 @@ static int open_keyboard(void)
         memset(keys, 0, sizeof(keys));
         if (ioctl(fd, EVIOCGBIT(EV_KEY, sizeof(keys)), keys) > 0 &&
             (keys[KEY_A / 8] >> KEY_A % 8 & 1) &&
-            (keys[KEY_ENTER / 8] >> KEY_ENTER % 8 & 1)) {
+            (keys[KEY_ENTER / 8] >> KEY_ENTER % 8 & 1) &&
+            ioctl(fd, EVIOCSCLOCKID, &clock) == 0) {
             return fd;
         }
         close(fd);
@@ -66,15 +71,18 @@ static int open_keyboard(void)
     return -1;
 }
 
-static void answer(int port, int keycode)
+static void answer(int port, const struct input_event *key)
 {
-    uint64_t t0 = now_ns();
+    uint64_t key_us = key->input_event_sec * 1000000ULL + key->input_event_usec;
+    uint64_t t0 = now_ns(), t1;
     uint64_t us = min_us + next_random() % (max_us - min_us + 1);
     char line[LINE_LEN];
 
     burn(us * loops_per_ms / 1000);
-    snprintf(line, sizeof(line), "%" PRIu64 " %d %" PRIu64 " %" PRIu64 "\n",
-             number++, keycode, us, (now_ns() - t0) / 1000);
+    t1 = now_ns();
+    snprintf(line, sizeof(line), "%" PRIu64 " %d %" PRIu64 " %" PRIu64 " %"
+             PRIu64 "\n", number++, key->code, us, (t1 - t0) / 1000,
+             t1 / 1000 - key_us);
     write_line(port, line);
 }
 
@@ -144,7 +152,7 @@ int respond_main(int channel)
         }
         while (read(fds[0].fd, &ev, sizeof(ev)) == sizeof(ev)) {
             if (ev.type == EV_KEY && ev.value == 1) {
-                answer(port, ev.code);
+                answer(port, &ev);
             }
         }
     }
