@@ -200,23 +200,13 @@ int groups_put(int fd, pid_t tid)
     return fd < 0 ? fd : write(fd, text, len) < 0 ? -errno : 0;
 }
 
-int groups_move(const Groups *g, const char *name, pid_t tid)
-{
-    int fd = groups_open(g, name);
-    int ret = groups_put(fd, tid);
-
-    if (fd >= 0) {
-        close(fd);
-    }
-    return ret;
-}
-
 static int empty_group(const Groups *g, const char *name)
 {
     g_autofree char *dir = file_of(g, NULL, name);
+    int root = groups_open(g, NULL), ret = -EBUSY;
     unsigned round;
 
-    for (round = 0; round < EMPTY_ROUNDS; round++) {
+    for (round = 0; round < EMPTY_ROUNDS && ret == -EBUSY; round++) {
         GHashTable *tids = groups_threads(g, name);
         GHashTableIter iter;
         gpointer tid;
@@ -224,17 +214,15 @@ static int empty_group(const Groups *g, const char *name)
         g_hash_table_iter_init(&iter, tids);
         while (g_hash_table_iter_next(&iter, &tid, NULL)) {
             /* One that has ended meanwhile needs no move. */
-            groups_move(g, NULL, GPOINTER_TO_INT(tid));
+            groups_put(root, GPOINTER_TO_INT(tid));
         }
         g_hash_table_unref(tids);
-        if (rmdir(dir) == 0 || errno == ENOENT) {
-            return 0;
-        }
-        if (errno != EBUSY) {
-            return -errno;
-        }
+        ret = rmdir(dir) == 0 || errno == ENOENT ? 0 : -errno;
     }
-    return -EBUSY;
+    if (root >= 0) {
+        close(root);
+    }
+    return ret;
 }
 
 int groups_remove(Groups *g)

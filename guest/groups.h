@@ -54,14 +54,13 @@ int groups_remove(Groups *g);
 /* Thread ids (keys) in the root group (@name NULL) or in one of ours. */
 GHashTable *groups_threads(const Groups *g, const char *name);
 
-/* Moves a thread. @name as above. 0 or -errno. */
-int groups_move(const Groups *g, const char *name, pid_t tid);
-
 /*
- * The same for many: a descriptor of group @name, to be closed by the caller,
- * or -errno; and with it, or with an error in its place, a move.
+ * A descriptor for moves into group @name (as above), to be closed by the
+ * caller, or -errno.
  */
 int groups_open(const Groups *g, const char *name);
+
+/* Moves a thread. @fd: of groups_open(), also an error. 0 or -errno. */
 int groups_put(int fd, pid_t tid);
 
 #endif /* GUEST_GROUPS_H */
