@@ -360,19 +360,18 @@ static void place_all(Place *p, void (*sweep_all)(Place *, EachThread),
 bool place_split(Place *p, const CpuSet *fast, const CpuSet *slow,
                  const GArray *slow_tasks)
 {
-    bool again = p->split && cpus_equal(&p->fast, fast) &&
-                 cpus_equal(&p->slow, slow);
+    bool first = !p->split;
 
     p->slow_tasks = slow_tasks;
-    if (!again) {
+    if (first || !cpus_equal(&p->fast, fast) || !cpus_equal(&p->slow, slow)) {
         if (cpus_online(&p->online) < 0 ||
-            (!p->split && place_cpus(&p->all) < 0)) {
+            (first && place_cpus(&p->all) < 0)) {
             return false;
         }
         p->fast = *fast;
         p->slow = *slow;
         if (!note(p)) {
-            if (!p->split) {
+            if (first) {
                 place_restore(p);
             }
             return false;
@@ -382,7 +381,7 @@ bool place_split(Place *p, const CpuSet *fast, const CpuSet *slow,
         }
         p->split = true;
     }
-    place_all(p, again ? sweep : sweep_known, slow_tasks);
+    place_all(p, first ? sweep_known : sweep, slow_tasks);
     return true;
 }
 
