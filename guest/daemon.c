@@ -285,8 +285,42 @@ static gboolean phase_timer(gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
+/* Has something changed since the threads have got their places? */
+static bool stale(Daemon *d, uint64_t now)
+{
+    unsigned n = fast_wanted(d, now);
+
+    /* Also tasks that began beside those that have a place. */
+    return n != (d->place.split ? cpus_count(&d->place.fast) : 0) ||
+           (n && d->placed_list != scan_list(d->scan));
+}
+
+/* The same tasks, in whatever order? */
+static bool same_tasks(const GArray *x, const GArray *y)
+{
+    unsigned i, j;
+
+    for (i = 0; x->len == y->len && i < x->len; i++) {
+        const SlowTask *t = &g_array_index(x, SlowTask, i);
+
+        for (j = 0; j < y->len; j++) {
+            const SlowTask *u = &g_array_index(y, SlowTask, j);
+
+            if (t->kind == u->kind && t->id == u->id && t->pid == u->pid) {
+                break;
+            }
+        }
+        if (j == y->len) {
+            return false;
+        }
+    }
+    return x->len == y->len;
+}
+
 void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms)
 {
+    GArray *found;
+
     look(d, now);
     vamp_policy_begin(d->policy, now, VAMP_CAUSE_INPUT, NULL);
     d->phases++;
@@ -294,9 +328,15 @@ void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms)
      * Whatever the policy says of the vCPUs' load: that is counted in ticks,
      * of which a vCPU misses some while its host does not run it.
      */
-    set_slow(d, find_slow(d, now));
-    daemon_apply(d, now, NULL);
-    name_slow(d);
+    found = find_slow(d, now);
+    if (d->place.split && same_tasks(d->slow, found) && !stale(d, now)) {
+        /* All have their places: a user who types waits for nothing more. */
+        g_array_unref(found);
+    } else {
+        set_slow(d, found);
+        daemon_apply(d, now, NULL);
+        name_slow(d);
+    }
     if (d->phase_source) {
         g_source_remove(d->phase_source);
         d->phase_source = 0;
@@ -415,16 +455,6 @@ static bool drop_done(Daemon *d, uint64_t now)
         }
     }
     return dropped;
-}
-
-/* Has something changed since the threads have got their places? */
-static bool stale(Daemon *d, uint64_t now)
-{
-    unsigned n = fast_wanted(d, now);
-
-    /* Also tasks that began beside those that have a place. */
-    return n != (d->place.split ? cpus_count(&d->place.fast) : 0) ||
-           (n && d->placed_list != scan_list(d->scan));
 }
 
 static gboolean tick(gpointer opaque)
