@@ -324,7 +324,15 @@ class Vm:
     def control(self, command, timeout=30):
         """Sends the guest a command (see guest/init.c), returns its reply
         without the "ok"."""
+        self.send(command)
+        return self.reply(command, timeout)
+
+    def send(self, command):
+        """The first half of control()."""
         self._control.send(command + '\n')
+
+    def reply(self, command, timeout=30):
+        """The other half, for @command that was sent."""
         try:
             reply = self._control.line(timeout)
         except EOFError:
@@ -335,6 +343,15 @@ class Vm:
         if not reply.startswith('ok'):
             raise GuestError(f'the guest {self.name}: "{command}": {reply}')
         return reply[2:].strip()
+
+    def sleep(self, timeout=120):
+        """Suspends the guest to memory (ACPI's S3) and wakes it up again, each
+        within @timeout seconds."""
+        command = 'write /sys/power/state mem'
+        self.send(command)
+        self.qmp.wait_event('SUSPEND', timeout)
+        self.qmp.cmd('system_wakeup')
+        self.reply(command, timeout)
 
     def stop(self):
         """Stops the vCPUs."""

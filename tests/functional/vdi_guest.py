@@ -88,9 +88,12 @@ class VdiGuest:
             '-chardev', Vm.chardev('hints', self.hints_path),
             '-device', f'virtserialport,chardev=hints,name={HINTS_PORT}',
         ])
+        self._stack = stack
+        self._machine = {'rundir': rundir, 'qemu': find_qemu(),
+                         'initrd': initrd, 'smp': 4, 'memory': 768,
+                         'extra': extra}
         for attempt in range(BOOTS):
-            self.vm = Vm(f'{name}{attempt}', rundir, qemu=find_qemu(),
-                         initrd=initrd, smp=4, memory=768, extra=extra)
+            self.vm = Vm(f'{name}{attempt}', **self._machine)
             stack.callback(self.vm.kill)
             try:
                 self.vm.start()
@@ -101,6 +104,26 @@ class VdiGuest:
                 if attempt == BOOTS - 1:
                     raise
         self.pid = None
+
+    def move(self):
+        """Migrates the guest to another QEMU, which takes the place of .vm."""
+        uri = 'unix:' + os.path.join(self.rundir, 'move')
+        there = Vm('there', **{**self._machine, 'extra': [
+            *self._machine['extra'], '-incoming', uri]})
+        self._stack.callback(there.kill)
+        there.start()
+        self.vm.qmp.cmd('migrate', uri=uri)
+
+        def moved():
+            info = self.vm.qmp.cmd('query-migrate')
+            if info.get('status') == 'failed':
+                raise tap.Fail(f'{info}')
+            now = there.qmp.cmd('query-status')['status']
+            return None if info.get('status') == 'completed' and \
+                now == 'running' else f'{info}; there it is {now}'
+        tap.eventually(moved, PATIENCE_S, 0.2)
+        self.vm.kill()
+        self.vm = there
 
     # --- the guest ---------------------------------------------------------
 
