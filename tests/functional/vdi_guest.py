@@ -72,16 +72,18 @@ def make_initrd(path, programs=None):
 class VdiGuest:
     """
     A guest of 4 vCPUs; one vdiguest in it at a time. @hints: arguments of QEMU
-    that make the port of the host; else a test is at its other end.
+    that make the port of the host; else a test is at its other end. @smp and
+    @extra: as for Vm.
     """
 
-    def __init__(self, rundir, stack, name='vdi', hints=None):
+    def __init__(self, rundir, stack, name='vdi', hints=None, smp=4, extra=()):
         self.rundir = rundir
         initrd = os.path.join(rundir, 'initrd')
         if not os.path.exists(initrd):
             make_initrd(initrd)
         self.hints_path = os.path.join(rundir, name + '.hints')
         extra = [
+            *extra,
             '-device', 'pcie-root-port,id=port0,chassis=1',
             '-device', 'virtio-net-pci',
         ] + (hints or [
@@ -90,7 +92,7 @@ class VdiGuest:
         ])
         self._stack = stack
         self._machine = {'rundir': rundir, 'qemu': find_qemu(),
-                         'initrd': initrd, 'smp': 4, 'memory': 768,
+                         'initrd': initrd, 'smp': smp, 'memory': 768,
                          'extra': extra}
         for attempt in range(BOOTS):
             self.vm = Vm(f'{name}{attempt}', **self._machine)
