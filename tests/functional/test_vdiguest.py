@@ -282,6 +282,26 @@ class Tests:
         g.wait_status(input=before)
         g.end()
 
+    def no_input(self):
+        """Without an event device it says so; the first that comes is used."""
+        g, hog = self.guest, self.hogs()
+        driver = '/sys/bus/serio/devices/serio0/drvctl'
+        g.write(driver, 'none')
+        try:
+            g.start('-f', '2', '--phase=0')
+            g.wait_status(input='none')
+            tap.check('no keyboard, mouse or touch screen is there' in
+                      g.said(), g.said())
+            g.press()
+        finally:
+            g.write(driver, 'atkbd')
+        tap.eventually(lambda: None if g.status()['input'] != 'none' else
+                       'the keyboard is not used', PATIENCE_S)
+        tap.check(g.status()['triggers'] == 0, g.status())
+        g.isolate(hog)
+        tap.check(g.end() == 0, 'vdiguest failed')
+        self.clean(hog)
+
     def bad_words(self):
         """One clear sentence, and nothing changed."""
         g = self.guest
@@ -390,6 +410,7 @@ class Tests:
                 ('mode 0: static', self.static_mode),
                 ('CPUs go offline and come', self.cpu_offline),
                 ('a keyboard comes and goes', self.hotplug),
+                ('no event device', self.no_input),
                 ('bad words', self.bad_words),
                 ('not root', self.not_root),
                 ('--daemon', self.daemon),
