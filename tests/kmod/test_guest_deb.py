@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """
 The DKMS package of the guest's module: complete, the same bytes again, and what
-DKMS would run makes a module for the test guests' kernel from it alone.
+DKMS would run makes a module for the test guests' kernel from it alone. Then
+dkms itself, on a Debian system as in test_dkms.py; what it has made is loaded
+by a guest.
 
 Copyright (c) 2026 The VAMP authors
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import glob
 import os
 import re
 import shutil
@@ -18,13 +21,17 @@ import tempfile
 sys.dont_write_bytecode = True  # the source folder stays as it is
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
-sys.path.insert(1, os.path.join(TOP, 'tests'))
+sys.path[1:1] = [os.path.join(TOP, 'tests', part)
+                 for part in ('', 'kmod', 'functional')]
 # pylint: disable=wrong-import-position
-from tap import check, main
+import test_dkms
+from tap import Skip, check, main
+from vamp_guest import GuestError, Vm, qemu_missing
 
 BUILD = os.environ.get('BUILD', os.path.join(TOP, 'build'))
 STAMP = os.path.join(BUILD, 'kmod-guest', 'stamp')
 BUILD_S = 600
+BOOT_S = 240
 
 
 def why_not():
@@ -43,6 +50,9 @@ class Suite:
         self.tmp = tempfile.mkdtemp(prefix='vamp-test-', dir='/tmp')
         stack.callback(shutil.rmtree, self.tmp, ignore_errors=True)
         self.root = os.path.join(self.tmp, 'root')
+        self.stack = stack
+        self.deb = None
+        self.system = None
 
     def run(self, *cmd, **more):
         """The output of a program that must succeed."""
@@ -67,7 +77,7 @@ class Suite:
 
     def packed(self):
         """The package is made, without an unfilled word, twice the same"""
-        deb = self.make()
+        self.deb = deb = self.make()
         with open(deb, 'rb') as f:
             first = f.read()
         with open(self.make(), 'rb') as f:
@@ -119,11 +129,81 @@ class Suite:
               re.fullmatch(r'vamp: error: .* no tracepoints .*\n', done.stdout),
               done.stdout)
 
+    def installed(self):
+        """dpkg and dkms install it, built when the kernel's headers come"""
+        reason = test_dkms.why_not()
+        if reason:
+            raise Skip(reason)
+        system = test_dkms.System(self.stack)
+        system.install_kernel()
+        shutil.copy(self.deb, f'{system.root}/debs')
+        deb = '/debs/' + os.path.basename(self.deb)
+        status, output = system.dpkg('-i', deb, timeout=BUILD_S)
+        check(status == 0, output)
+        # The script of dkms builds for the kernel that runs here; for others
+        # the package of their headers does.
+        output += system.must('/etc/kernel/header_postinst.d/dkms',
+                              system.version, timeout=BUILD_S)
+        status = system.must('dkms', 'status', '-m', 'vamp-pv')
+        check('installed' in status and system.version in status,
+              f'{status}\n{output}')
+        self.system = system
+        found = self.module()
+        check('/updates/dkms/' in found, found)
+
+    def need(self):
+        """The system, with the package in it."""
+        if not self.system:
+            raise Skip('no system has it installed: see above')
+        return self.system
+
+    def module(self):
+        """The file that modprobe would take."""
+        system = self.need()
+        return system.must('modinfo', '-k', system.version, '-n',
+                           'vamp_pv').strip()
+
+    def loads(self):
+        """A guest loads what dkms has made, and it waits for a host"""
+        system = self.need()
+        if qemu_missing():
+            raise Skip(qemu_missing())
+        folder, initrd = (os.path.join(self.tmp, n) for n in ('ko', 'initrd'))
+        os.mkdir(folder)
+        shutil.copy(system.root + self.module(), folder)
+        self.run(os.path.join(TOP, 'scripts', 'mkinitramfs'), '-i',
+                 os.path.join(BUILD, 'guest', 'init'), '-o', initrd,
+                 '-k', folder, '-k', test_dkms.STOCK, '-m', 'vamp_pv')
+        vm = Vm('dkms', self.tmp, initrd=initrd)
+        self.stack.callback(vm.kill)
+        vm.start()
+        vm.wait_ready(BOOT_S)
+        state = vm.control('read 0 /sys/module/vamp_pv/parameters/state')
+        vm.kill()
+        check(state.startswith('[waiting: the hypervisor has no CPUID leaf'),
+              state)
+
+    def removed(self):
+        """Removed, it leaves nothing"""
+        system = self.need()
+        status, output = system.dpkg('-r', 'vamp-pv-dkms', timeout=BUILD_S)
+        check(status == 0, output)
+        left = [f for pattern in (f'{system.modules}/updates/**/*.ko*',
+                                  f'{system.root}/usr/src/vamp-pv*',
+                                  f'{system.root}/var/lib/dkms/vamp-pv/*')
+                for f in glob.glob(pattern, recursive=True)]
+        check(not left, f'left: {left}')
+
     def tests(self):
         """(name, function)"""
-        return [(f.__doc__, f) for f in (self.packed, self.builds,
-                                         self.refused)]
+        return [(f.__doc__, f) for f in (
+            self.packed, self.builds, self.refused, self.installed, self.loads,
+            self.removed)]
 
 
 if __name__ == '__main__':
-    sys.exit(main(lambda stack: Suite(stack).tests(), why_not(), []))
+    if not test_dkms.why_not() and test_dkms.INSIDE not in os.environ:
+        os.environ[test_dkms.INSIDE] = '1'
+        os.execvp('unshare', ['unshare', '--mount', '--propagation', 'private',
+                              sys.executable] + sys.argv)
+    sys.exit(main(lambda stack: Suite(stack).tests(), why_not(), [GuestError]))
