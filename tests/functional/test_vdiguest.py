@@ -143,6 +143,31 @@ class Tests:
                   'an affinity like ours was taken for ours')
         self.clean(hog)
 
+    def cpuset_in_use(self):
+        """Somebody else, as systemd does for AllowedCPUs=, has the controller
+        on and a group with CPUs of its own: both stay."""
+        g = self.guest
+        control, cpus = (f'{CGROUP}/{n}' for n in (
+            'cgroup.subtree_control', 'user.slice/cpuset.cpus'))
+        other, hog = self.hogs(1, group=SCOPE), self.hogs(2)
+        g.write(control, '+cpuset')
+        g.write(cpus, '1-3')
+        try:
+            g.start('-f', '2', '--phase=0')
+            g.isolate(hog)
+            tap.check(g.group_of(hog) == '/vdiguest.slow',
+                      f'the hog is in {g.group_of(hog)}')
+            tap.check(g.cpus_of(other) == '1-3',
+                      f'the unit runs on {g.cpus_of(other)}')
+            tap.check(g.end() == 0, 'vdiguest failed')
+            tap.check(g.read(cpus).strip() == '1-3' and
+                      'cpuset' in g.read(control).split(),
+                      f'{g.read(cpus)}, {g.read(control)}')
+            tap.check(g.cpus_of(hog) == '0-3', f'on {g.cpus_of(hog)}')
+        finally:
+            g.write(control, '-cpuset')
+        self.clean(hog, other)
+
     def killed(self, *options, group=None):
         """SIGKILL: the next one cleans up."""
         g, hog = self.guest, self.hogs(group=group)
@@ -402,6 +427,7 @@ class Tests:
                 ('a task of a systemd scope keeps it', self.in_scope),
                 ('affinities only', self.affinity_only),
                 ('own affinities and real-time tasks are left', self.left_alone),
+                ('the cpuset controller is in use', self.cpuset_in_use),
                 ('SIGKILL, groups', self.killed),
                 ('SIGKILL, affinities', self.killed_in_scope),
                 ('interrupts', self.interrupts),
