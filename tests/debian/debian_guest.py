@@ -111,7 +111,8 @@ class Debian:
                               'snapshot=on',
                     '-device', 'virtio-blk-pci,drive=root',
                     '-chardev', Vm.chardev('agent', path),
-                    '-device', f'virtserialport,chardev=agent,name={PORT_AGENT}',
+                    '-device', 'virtserialport,chardev=agent,id=agent,'
+                               f'name={PORT_AGENT}',
                     '-device', 'vamp-hints',
                     '-object', 'vamp-policy,id=vamp0,tracker=guest,'
                                'max-phase-ms=60000'])
@@ -181,6 +182,13 @@ class Debian:
             raise GuestError(f'"{script}": {found["exitcode"]}: '
                              f'{"".join(text)}')
         return text[0]
+
+    def wait_port(self, is_open):
+        """Waits until the guest agent opens its port, or closes it."""
+        while True:
+            data = self.vm.qmp.wait_event('VSERPORT_CHANGE', PATIENCE_S)['data']
+            if data == {'id': 'agent', 'open': is_open}:
+                return
 
     def press(self):
         """Presses Enter."""

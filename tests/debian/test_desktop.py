@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """
-A real Debian guest with systemd, PipeWire, an X server and a compile job: a
-key starts an X client, vdiguest isolates the compile, the host sees it by name
-as background, and who plays sound is not.
+A real Debian guest with systemd, PipeWire or PulseAudio, an X server and a
+compile job: a key starts an X client, vdiguest isolates the compile, the host
+sees it by name as background, and who plays sound is not. Our package beside
+Debian's own guest agent and without it.
 
 Copyright (c) 2026 The VAMP authors
 
@@ -24,8 +25,13 @@ from vamp_guest import GuestError
 # They play sound, or serve it.
 SOUND = ('paplay', 'pipewire', 'pipewire-pulse')
 DESKTOP = SOUND + ('Xvfb', 'xterm')
+# The second guest also has Debian's own guest agent.
 V1 = 'systemd.unified_cgroup_hierarchy=0 ' \
-     'systemd.legacy_systemd_cgroup_controller=1'
+     'systemd.legacy_systemd_cgroup_controller=1 vamp.agent=debian'
+OUR_AGENT = '/usr/lib/vamp/qemu-ga'
+AS_USER = 'setpriv --reuid=desk --regid=desk --init-groups env ' \
+          'XDG_RUNTIME_DIR=/run/user/1000 '
+PULSE_CONF = '/etc/pulse/daemon.conf.d/vamp-test.conf'
 # Of a desktop, with those of the guest's kernel.
 PROCESSES = 200
 ISOLATIONS = 20
@@ -49,9 +55,14 @@ class Tests:
                   g.sh('grep cgroup /proc/mounts'))
         tap.eventually(lambda: None if self.status() else
                        'vdiguest does not answer', PATIENCE_S, 1)
-        for unit in ('vdiguest', 'vamp-guest-agent'):
-            state = g.sh(f'systemctl is-active {unit} || true').strip()
-            tap.check(state == 'active', f'{unit} is {state}')
+        units = ['vdiguest.service', 'qemu-guest-agent.service',
+                 'vamp-guest-agent.service']
+        state = g.sh(f'systemctl is-active {" ".join(units)} || true').split()
+        wanted = ['active', 'active', 'inactive'] if self.version == 1 else \
+            ['active', 'inactive', 'active']
+        tap.check(state == wanted, f'{units} are {state}')
+        agents = g.sh('readlink /proc/[0-9]*/exe | grep qemu-ga').split()
+        tap.check(agents == [OUR_AGENT], f'the agents are {agents}')
 
     def need(self):
         """The guest, if it came up."""
@@ -164,10 +175,80 @@ class Tests:
                      f'ms, least {found[0] / 1000:.1f}, most '
                      f'{found[-1] / 1000:.1f} (emulated)')
 
+    def split(self, fast, sound):
+        """Waits for an isolation with @fast vCPUs, and @sound playing or not."""
+        g = self.need()
+
+        def wrong():
+            now = self.status() or {}
+            if not now.get('isolated'):
+                now = g.agent('guest-vamp-isolate')
+            return None if (now['isolated'], now['fast'], now['sound']) == \
+                (True, fast, sound) else f'{now}'
+        tap.eventually(wrong, PATIENCE_S, 1)
+
+    def pulse(self):
+        """PulseAudio in PipeWire's place: its sound is heard to start and stop,
+        two vCPUs are fast for it, and it is not in the background"""
+        g = self.need()
+        g.agent('guest-vamp-set-policy', fast_vcpus=1)
+        g.sh('systemctl stop player')
+        self.split('0', False)
+        g.sh(f'{AS_USER} systemctl --user stop pipewire.socket '
+             'pipewire-pulse.socket wireplumber pipewire-pulse pipewire')
+        # The dearest way to make 44100 samples of 8000: a server that computes
+        # as a background task does.
+        g.sh(f'mkdir -p {os.path.dirname(PULSE_CONF)}; '
+             f'echo resample-method = speex-float-10 > {PULSE_CONF}')
+        g.sh(f'{AS_USER} systemctl --user start pulseaudio')
+        g.agent('guest-vamp-release')
+        self.split('0', False)
+        g.sh('systemctl start player')
+        self.split('0-1', True)
+
+        def wrong():
+            if not (self.status() or {}).get('isolated'):
+                return f'{g.agent("guest-vamp-isolate")}'
+            found = {n: [p[1] for p in g.processes().get(n, [])]
+                     for n in ('pulseaudio', 'paplay', 'cc1')}
+            tasks = g.agent('guest-vamp-get-tasks')['tasks']
+            sound = [t for t in tasks if t['name'] in found and
+                     t['name'] != 'cc1']
+            tap.check(not any(t['background'] for t in sound), f'{tasks}')
+            load = sum(t['load-permille'] for t in sound)
+            return None if load > 500 and found == {
+                'pulseaudio': ['0-1'], 'paplay': ['0-1'],
+                'cc1': ['2-3'] * len(found['cc1'])} else f'{found}: {tasks}'
+        tap.eventually(wrong, PATIENCE_S, 1)
+        tap.diagnose(self.status()['sound-source'])
+        g.sh('systemctl stop player')
+        self.split('0', False)
+
+    def removed(self):
+        """removed in mid-phase it puts all back, and Debian's agent answers"""
+        g = self.need()
+        tap.check((self.status() or {}).get('isolated'), self.status())
+        # The agent begins anew, and with it what it has started.
+        g.sh('systemd-run -q --on-active=1 dpkg -r vdiguest')
+        g.vm.qmp.events.clear()
+        g.wait_port(False)
+        g.wait_port(True)
+        offered = [c['name'] for c in
+                   g.agent('guest-info')['supported_commands']]
+        tap.check('guest-exec' in offered and
+                  not [c for c in offered if 'vamp' in c], offered)
+        agents = g.sh('readlink /proc/[0-9]*/exe | grep qemu-ga').split()
+        tap.check(agents == ['/usr/sbin/qemu-ga'], f'the agents are {agents}')
+        self.unbound()
+
     def put_back(self):
         """all is put back when the daemon ends"""
+        self.need().sh('systemctl stop vdiguest')
+        self.unbound()
+
+    def unbound(self):
+        """Nothing is bound any more; ends the guest."""
         g = self.need()
-        g.sh('systemctl stop vdiguest')
         bound = {n: p for n, p in g.processes().items()
                  if any(c != '0-3' for _, c, _ in p)}
         g.vm.kill()
@@ -176,10 +257,12 @@ class Tests:
     def all(self):
         """(name, function)"""
         claims = [self.boot, self.sound, self.compiles, self.key, self.units,
-                  self.host, self.latency, self.put_back]
-        if self.version == 1:
-            claims.remove(self.latency)     # one figure is enough
-        return [(f'cgroup v{self.version}: {f.__doc__}', f) for f in claims]
+                  self.host]
+        # One of each is enough.
+        claims += [self.pulse, self.removed] if self.version == 1 else \
+            [self.latency, self.put_back]
+        return [(f'cgroup v{self.version}: ' + ' '.join(f.__doc__.split()), f)
+                for f in claims]
 
 
 def main():
