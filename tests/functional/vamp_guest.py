@@ -344,12 +344,13 @@ class Vm:
             raise GuestError(f'the guest {self.name}: "{command}": {reply}')
         return reply[2:].strip()
 
-    def sleep(self, timeout=120):
-        """Suspends the guest to memory (ACPI's S3) and wakes it up again, each
-        within @timeout seconds."""
+    def sleep(self, timeout=120, asleep=lambda: None):
+        """Suspends the guest to memory (ACPI's S3), calls @asleep, and wakes it
+        up again; each within @timeout seconds."""
         command = 'write /sys/power/state mem'
         self.send(command)
         self.qmp.wait_event('SUSPEND', timeout)
+        asleep()
         self.qmp.cmd('system_wakeup')
         self.reply(command, timeout)
 

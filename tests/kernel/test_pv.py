@@ -38,11 +38,15 @@ MODULE = os.path.join(BUILD, 'kmod-guest', 'vamp_pv.ko')
 GUEST_MODULES = ['evdev', 'virtio_input', 'vamp_pv']
 GROUP = '/sys/fs/cgroup/vm'
 INITRD = 'guest/pv.cpio'
+# In the guest, for kexec
+NEXT = ('next/vmlinuz', 'next/initrd')
 STATE = '/sys/module/vamp_pv/parameters/state'
 SLOW = '/proc/kvm_slow_task'
 CPU1 = '/sys/devices/system/cpu/cpu1/online'
 # The module looks every 5 s, when the guest is awake; all of it is slow here.
 LOOK_S = 90
+# To sleep; to load another kernel
+SLEEP_S = 300
 
 
 def missing_module():
@@ -82,7 +86,8 @@ class Suite:
         return self.vm
 
     def initrd(self, tmp):
-        """The guest's: the test guest, our module, and busybox for rmmod."""
+        """The guest's: the test guest, our module, busybox for rmmod, and
+        another kernel, whose guest has no module of ours."""
         folder = os.path.join(tmp, 'module')
         os.mkdir(folder)
         shutil.copy(MODULE, folder)
@@ -92,7 +97,11 @@ class Suite:
                 '-k', folder, '-k', STOCK]
         for name in GUEST_MODULES:
             args += ['-m', name]
-        subprocess.run(args + [f'{BUSYBOX}:bin/busybox'], check=True)
+        files = {'bin/busybox': BUSYBOX,
+                 NEXT[0]: os.path.join(BUILD, 'kernel', 'vmlinuz'),
+                 NEXT[1]: os.path.join(BUILD, 'guest', 'initramfs.gz')}
+        subprocess.run(args + [f'{f}:{to}' for to, f in files.items()],
+                       check=True)
         return out
 
     def guest(self, name, *extra):
@@ -118,12 +127,12 @@ class Suite:
         """What vamp-query says."""
         return self.need().qmp.cmd('vamp-query')
 
-    def told(self, vcpus):
+    def told(self, vcpus, timeout=LOOK_S):
         """Waits until so many vCPUs tell what they run."""
         def wrong():
             names = self.query()['names']
             return None if names['vcpus'] == vcpus else names
-        eventually(wrong, LOOK_S, 1)
+        eventually(wrong, timeout, 1)
         return self.query()['names']
 
     def run(self, command):
@@ -223,6 +232,19 @@ class Suite:
         self.told(SMP)
         self.names()
 
+    def sleeps(self):
+        """suspended to memory in mid-phase it is silent; then names are back"""
+        vm = self.need()
+        self.names()
+
+        def silent():
+            names = self.query()['names']
+            check(names['active'] and not names['vcpus'], names)
+        vm.sleep(SLEEP_S, silent)
+        self.told(SMP)
+        self.names()
+        self.slow()
+
     def migrated(self):
         """in another QEMU the guest tells the new host by itself"""
         there = self.guest('there', '-incoming', 'defer')
@@ -247,7 +269,7 @@ class Suite:
         self.slow()
 
     def reset(self):
-        """a reset of the machine forgets what the guest has said"""
+        """a reset of the machine forgets all; names are back after the boot"""
         vm = self.need()
         self.told(SMP)
         # Its QEMU would end otherwise.
@@ -260,6 +282,17 @@ class Suite:
             return None if names['active'] and not names['vcpus'] and \
                 not names['known'] else names
         eventually(wrong, LOOK_S, 1)
+        vm.cont()
+        vm.wait_ready()
+        self.told(SMP)
+
+    def next_kernel(self):
+        """kexec in mid-phase: the host forgets, with no reset of the machine"""
+        vm = self.need()
+        self.names()
+        vm.send(f'kexec /{NEXT[0]} /{NEXT[1]}')
+        self.told(0, SLEEP_S)
+        check(not self.query()['names']['known'], self.query()['names'])
 
     def quiet(self):
         """neither kernel has anything to complain of"""
@@ -277,8 +310,8 @@ class Suite:
         """(name, function)"""
         return [(f.__doc__.splitlines()[0], f) for f in (
             self.boot, self.finds, self.names, self.slow, self.hotplug,
-            self.withdrawn, self.unloaded, self.migrated, self.quiet,
-            self.reset)]
+            self.withdrawn, self.unloaded, self.sleeps, self.migrated,
+            self.quiet, self.reset, self.next_kernel)]
 
 
 if __name__ == '__main__':

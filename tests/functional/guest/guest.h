@@ -58,6 +58,9 @@ int hints_command(const char *line, char reply[LINE_LEN]);
 /* Obeys what program.c says; false: @line is none of it. */
 int program_command(const char *line, char reply[LINE_LEN]);
 
+/* Obeys "kexec ..."; false: @line is something else. See kexec.c. */
+int kexec_command(const char *line, char reply[LINE_LEN]);
+
 /* Obeys "sound ..."; false: @line is something else. See sound.c. */
 int sound_command(const char *line, char reply[LINE_LEN]);
 

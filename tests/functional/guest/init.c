@@ -16,6 +16,7 @@
  *   hints hear                 see hints.c
  *   sound DEVICE|off           see sound.c
  *   run, start, signal ...     see program.c
+ *   kexec KERNEL INITRD        see kexec.c
  *   poweroff
  *
  * Copyright (c) 2026 The VAMP authors
@@ -219,7 +220,8 @@ static void command(const char *line, char reply[LINE_LEN])
             strcpy(reply, "error: respond ended");
         }
     } else if (!files_command(line, reply) && !hints_command(line, reply) &&
-               !sound_command(line, reply) && !program_command(line, reply)) {
+               !sound_command(line, reply) && !program_command(line, reply) &&
+               !kexec_command(line, reply)) {
         strcpy(reply, "error: unknown command");
     }
 }
