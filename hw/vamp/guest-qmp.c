@@ -81,13 +81,52 @@ static bool host_names(const struct vamp_policy *core, uint64_t task)
     return false;
 }
 
+/*
+ * What the host knows @task by: the address space that the guest has told of
+ * it, here or to KVM's companion modules for the process of that number. Of
+ * several, from before an exec(), the one that the host names counts. @core and
+ * @names: both NULL if the views are not compared.
+ */
+static uint64_t aspace_of(const struct vamp_policy *core,
+                          const VampKvmNames *names,
+                          const struct vamp_hint_task *task)
+{
+    uint64_t found = task->aspace;
+
+    if (found != VAMP_TASK_UNKNOWN || !task->id) {
+        return found;
+    }
+    for (unsigned i = 0; names && i < names->nr; i++) {
+        const VampKvmName *name = &names->name[i];
+
+        if (name->id == task->id && (found == VAMP_TASK_UNKNOWN ||
+                                     host_names(core, name->task))) {
+            found = name->task;
+        }
+    }
+    return found;
+}
+
+static bool guest_names(const struct vamp_policy *core,
+                        const VampKvmNames *names,
+                        const struct vamp_hint_view *view, uint64_t task)
+{
+    for (uint32_t i = 0; i < view->tasks.n; i++) {
+        if (aspace_of(core, names, &view->tasks.task[i]) == task) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static VampGuestComparison *compare(const struct vamp_policy *core,
-                                    const struct vamp_hint_view *view)
+                                    const struct vamp_hint_view *view,
+                                    const VampKvmNames *names)
 {
     VampGuestComparison *c = g_new0(VampGuestComparison, 1);
 
     for (uint32_t i = 0; i < view->tasks.n; i++) {
-        uint64_t task = view->tasks.task[i].aspace;
+        uint64_t task = aspace_of(core, names, &view->tasks.task[i]);
 
         if (task == VAMP_TASK_UNKNOWN) {
             c->unidentified++;
@@ -98,31 +137,35 @@ static VampGuestComparison *compare(const struct vamp_policy *core,
         }
     }
     for (uint32_t i = 0; i < core->nr_background; i++) {
-        c->host_only += !vamp_guest_task(core->background[i].task);
+        c->host_only += !guest_names(core, names, view,
+                                     core->background[i].task);
     }
     return c;
 }
 
 static VampGuestTask *task_info(const struct vamp_hint_task *task,
-                                const struct vamp_policy *compared)
+                                const struct vamp_policy *compared,
+                                const VampKvmNames *names)
 {
     VampGuestTask *t = g_new0(VampGuestTask, 1);
+    uint64_t aspace = aspace_of(compared, names, task);
 
     t->name = g_strdup(task->name);
     t->id = task->id;
     t->load_percent = task->permille / 10.0;
     t->has_vcpu = task->has_vcpu;
     t->vcpu = task->vcpu;
-    if (task->aspace != VAMP_TASK_UNKNOWN) {
-        t->task = g_strdup_printf("0x%" PRIx64, task->aspace);
+    if (aspace != VAMP_TASK_UNKNOWN) {
+        t->task = g_strdup_printf("0x%" PRIx64, aspace);
         t->has_host_agrees = compared != NULL;
-        t->host_agrees = compared && host_names(compared, task->aspace);
+        t->host_agrees = compared && host_names(compared, aspace);
     }
     return t;
 }
 
 static void fill_view(VampGuestInfo *info, const struct vamp_hint_view *view,
-                      const struct vamp_policy *compared)
+                      const struct vamp_policy *compared,
+                      const VampKvmNames *names)
 {
     VampGuestTaskList **tail = &info->tasks;
 
@@ -136,7 +179,8 @@ static void fill_view(VampGuestInfo *info, const struct vamp_hint_view *view,
     }
     info->has_tasks = view->has_tasks;
     for (uint32_t i = 0; i < view->tasks.n; i++) {
-        QAPI_LIST_APPEND(tail, task_info(&view->tasks.task[i], compared));
+        QAPI_LIST_APPEND(tail, task_info(&view->tasks.task[i], compared,
+                                         names));
     }
 }
 
@@ -152,7 +196,7 @@ static const char *source_reason(VampGuestSource source)
            : "vamp-set-tasks has said so";
 }
 
-VampGuestInfo *vamp_guest_info(VampPolicy *p)
+VampGuestInfo *vamp_guest_info(VampPolicy *p, const VampKvmNames *names)
 {
     VampGuestInfo *info = g_new0(VampGuestInfo, 1);
     const struct vamp_hint_view *view = vamp_guest_speaker();
@@ -161,10 +205,10 @@ VampGuestInfo *vamp_guest_info(VampPolicy *p)
     info->source = vamp_guest_source();
     info->reason = g_strdup(source_reason(info->source));
     if (view) {
-        fill_view(info, view, why_not ? NULL : p->core);
+        fill_view(info, view, why_not ? NULL : p->core, why_not ? NULL : names);
     }
     if (!why_not) {
-        info->comparison = compare(p->core, view);
+        info->comparison = compare(p->core, view, names);
     }
     info->comparison_reason = g_strdup(why_not ?: "both have looked");
     if (*vamp_guest.last_error) {

@@ -276,7 +276,8 @@ VampInfo *qmp_vamp_query(Error **errp)
     g_autofree VampKvmNames *names = NULL;
     uint64_t now;
 
-    info->guest = vamp_guest_info(p && p->running ? p : NULL);
+    names = p && p->running ? vamp_names_read(p) : NULL;
+    info->guest = vamp_guest_info(names ? p : NULL, names);
     if (!p) {
         info->reason = g_strdup("there is no vamp-policy object");
         return info;
@@ -290,7 +291,6 @@ VampInfo *qmp_vamp_query(Error **errp)
     now = vamp_now(p);
     vamp_vcpu_update_loads(p, now);
     info->enabled = true;
-    names = vamp_names_read(p);
     fill_phase(p, names, info, now);
     fill_means(p, info);
     info->names = vamp_names_info(p, names);

@@ -344,8 +344,11 @@ void vamp_policy_guest_news(void);
 
 /* --- guest-qmp.c ---------------------------------------------------------- */
 
-/* For vamp-query. @p: the policy, NULL if none is running. */
-VampGuestInfo *vamp_guest_info(VampPolicy *p);
+/*
+ * For vamp-query. @p: the policy, with what vamp_names_read() has read of it;
+ * both NULL if none is running.
+ */
+VampGuestInfo *vamp_guest_info(VampPolicy *p, const VampKvmNames *names);
 
 /* The guest's task in address space @task; NULL if it has not told of one. */
 const struct vamp_hint_task *vamp_guest_task(uint64_t task);

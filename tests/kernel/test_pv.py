@@ -107,7 +107,8 @@ class Suite:
     def guest(self, name, *extra):
         """A guest that has not been started."""
         return PvGuest(self.host, name, smp=SMP, extra=[
-            '-object', 'vamp-policy,id=vamp0,pv=on', *extra])
+            '-object', 'vamp-policy,id=vamp0,pv=on',
+            '-device', 'vamp-hints', *extra])
 
     def boot(self):
         """a host loads our modules, a guest comes up with vamp_pv"""
@@ -187,6 +188,25 @@ class Suite:
             return guest_file(vm, SLOW) or None
         # A phase lasts 5 s.
         eventually(over, LOOK_S, 1)
+
+    def joined(self):
+        """a hint that has the number of a process is the host's task of it"""
+        vm = self.need()
+        for words in ('open', 'say hello version=1 name=test'):
+            vm.control('hints ' + words)
+
+        def wrong():
+            found = mixed_phase(vm, 1)['background-tasks'][0]
+            vm.control('hints hogs')
+            guest = self.query()['guest']
+            tasks = [(t['id'], t.get('task'), t.get('host-agrees'))
+                     for t in guest.get('tasks', [])]
+            want = {'both': 1, 'guest-only': 0, 'host-only': 0,
+                    'unidentified': 0}
+            return None if guest.get('comparison') == want and \
+                tasks == [(self.pid, found['task'], True)] else f'{guest}'
+        eventually(wrong, LOOK_S, 1)
+        vm.control('hints close')
 
     # --- coming and going -----------------------------------------------------
 
@@ -309,7 +329,8 @@ class Suite:
     def tests(self):
         """(name, function)"""
         return [(f.__doc__.splitlines()[0], f) for f in (
-            self.boot, self.finds, self.names, self.slow, self.hotplug,
+            self.boot, self.finds, self.names, self.slow, self.joined,
+            self.hotplug,
             self.withdrawn, self.unloaded, self.sleeps, self.migrated,
             self.quiet, self.reset, self.next_kernel)]
 
