@@ -10,10 +10,7 @@ two hogs each. No guest has any software for it, but in the policies that end in
 times each from the press to the answer, which is a fixed amount of work in the
 guest. Policies take turns.
 
-The CPUs take turns, and that clock counts for all of them: what a CPU gets done
-in a ms depends on what the other one runs. So idle, to which the others are
-compared, is not a host that sleeps, but one whose neighbours work only while
-nobody else wants to (cpu.idle of their groups).
+What idle is, to which all is compared: crowded.py.
 
     tests/kernel/measure_response.py [--keys N] [--vdiguest] [--results DIR]
 
@@ -29,44 +26,28 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import argparse
 import contextlib
 import os
-import shutil
-import signal
 import statistics
 import sys
-import tempfile
 
 sys.dont_write_bytecode = True  # the source folder stays as it is
 HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
-import vdi_guest
-from nested import Guest, Host, boot, missing, missing_kmod, program
+from crowded import ACTUATORS, MACHINE, MACHINE_TYPE, QUIET, SETTLE_S, \
+    WITH_VDIGUEST, Crowded, Desk, unusable
+from nested import Guest, boot
 from results import FOLDER, put
 from vamp_guest import BUILD, KEY_RETURN, GuestError, find_qemu
 
-MODULES = ['kvm-amd']
-BROKER = os.path.join(BUILD, 'bin', 'qemu-vamp-broker')
 CLIENT = os.path.join(BUILD, 'bin', 'vnc-press')
-PLACES = {'usr/bin/qemu-vamp-broker': BROKER, 'usr/bin/vnc-press': CLIENT}
 # What QEMU's VNC server reads: here and in the host.
 KEYMAP = 'qemu-bundle/usr/local/share/qemu/keymaps/en-us'
 KEYMAP_HOST = 'usr/share/qemu/keymaps/en-us'
-SOCKET = '/run/broker'
 ANSWER = '/run/answer'
 VNC = '/run/vnc'
-CGROUPS = '/sys/fs/cgroup'
-MACHINE = CGROUPS + '/machine'
-# As virt-install has it: a guest leaves an HPET to run that it does not use, and
-# each tick is a wake-up of QEMU's.
-MACHINE_TYPE = 'q35,hpet=off'
 NEIGHBOURS = ['second', 'third']
-# Policy: actuator of the desktop; None: no other work counts
-POLICIES = {'idle': None, 'stock': 'none', 'kvm': 'kvm', 'broker': 'broker'}
-WITH_VDIGUEST = '+vdiguest'
 ROUND = 5       # keys of one policy before the next has its turn
-# A phase is one second, so that each key begins one with loads of its own.
-PHASE_MS = 1000
 GAP_MS = (1300, 1700)
 LOST_MS = 10000
 # ms of work of an answer, from and to
@@ -82,91 +63,42 @@ class Desktop(Guest):
         return super().chardev(name, path)
 
 
-class Bed:
+class Bed(Crowded):
     """The host, its three guests, and one way to measure."""
 
     def __init__(self, stack):
-        tmp = tempfile.mkdtemp(prefix=f'vamp-kvm-{os.getpid()}-', dir='/tmp')
-        stack.callback(shutil.rmtree, tmp, ignore_errors=True)
-        files = {}
-        for place, path in PLACES.items():
-            path = os.path.realpath(path)
-            files.update(program(path))
-            files[place] = files.pop(path.lstrip('/'))
-        files[KEYMAP_HOST] = os.path.join(
-            os.path.dirname(os.path.realpath(find_qemu())), KEYMAP)
-        initrd = os.path.join(tmp, 'initrd')
-        vdi_guest.make_initrd(initrd)
-        files[Guest.INITRD.lstrip('/')] = initrd
-        self.host = Host('host', tmp, modules=MODULES, files=files, smp=2,
-                         kmod=True, icount=True)
-        stack.callback(self.host.kill)
-        self.host.start()
-        self.host.wait_ready()
-        self.host.sh(f'echo +cpu > {CGROUPS}/cgroup.subtree_control; '
-                     f'mkdir {MACHINE}; '
-                     f'echo +cpu > {MACHINE}/cgroup.subtree_control')
-        self.host.sh(f'/usr/bin/qemu-vamp-broker --socket {SOCKET} '
-                     '--state /run/broker.state < /dev/null > /run/broker.log '
-                     '2>&1 &')
-        self.desk = self.guest(stack, 'desk', Desktop, [
+        super().__init__(stack, 2, programs={'usr/bin/vnc-press': CLIENT},
+                         files={KEYMAP_HOST: os.path.join(os.path.dirname(
+                             os.path.realpath(find_qemu())), KEYMAP)})
+        self.desk = Desk(self, self.guest(stack, 'desk', Desktop, [
             # VNC takes keys for a display only, which needs no firmware here.
-            '-device', 'VGA,romfile=', '-vnc', f'unix:{VNC}',
-            '-device', 'vamp-hints',
-            '-object', f'vamp-policy,id=vamp0,broker={SOCKET},'
-                       f'max-phase-ms={PHASE_MS}'])
+            '-device', 'VGA,romfile=', '-vnc', f'unix:{VNC}'] + Desk.policy()))
         for name in NEIGHBOURS:
             self.guest(stack, name).control('hogs 2')
-        self.busy = self.helper = None
+        self.alone = None
         self.seed = 0
 
     def guest(self, stack, name, kind=Guest, extra=()):
         """One more, in a group of its own."""
         print(f'booting {name}', flush=True)
-        self.host.sh(f'mkdir {MACHINE}/{name}')
+        group = self.group(name)
         return boot(stack, lambda: kind(self.host, name, machine=MACHINE_TYPE,
-                                        extra=extra),
-                    f'{MACHINE}/{name}')
+                                        append=QUIET, extra=extra), group)
 
-    def sleep(self, seconds):
-        """Of the host's clock, which has its own speed."""
-        self.host.sh(f'usleep {int(seconds * 1e6)}', 600)
-
-    def load(self, busy):
-        """Background work of the desktop's, and neighbours that count."""
-        if self.busy == busy:
+    def load(self, alone):
+        """What there is beside the desktop: fillers, or its neighbours."""
+        if self.alone == alone:
             return
-        self.busy = busy
-        self.desk.control(f'hogs {int(busy)}')
+        self.alone = alone
+        self.let_run(*((self.fillers, []) if alone else ([], self.fillers)))
         for name in NEIGHBOURS:
-            self.host.sh(f'echo {int(not busy)} > {MACHINE}/{name}/cpu.idle')
-        self.sleep(2)           # the load's window is a second
-
-    def vdiguest(self, wanted):
-        """It runs in the desktop, or does not."""
-        if bool(self.helper) == wanted:
-            return
-        if self.helper:
-            self.desk.control(f'signal {self.helper} {int(signal.SIGTERM)}')
-            self.helper = None
-            return
-        self.helper = int(self.desk.control(f'start {vdi_guest.PROGRAM}'))
-        for _ in range(60):
-            if self.desk.control(f'run {vdi_guest.PROGRAM} --status') == '0':
-                return
-            self.sleep(0.5)
-        raise GuestError('vdiguest does not answer')
+            self.host.sh(f'echo {int(alone)} > {MACHINE}/{name}/cpu.idle')
 
     def keys(self, policy, n):
         """How long each of @n answers took, in multiples of its work."""
-        actuator = POLICIES[policy.removesuffix(WITH_VDIGUEST)]
-        self.vdiguest(policy.endswith(WITH_VDIGUEST))
-        self.load(actuator is not None)
-        self.desk.qmp.cmd('qom-set', path='/objects/vamp0', property='actuator',
-                          value=actuator or 'none')
-        active = self.desk.qmp.cmd('vamp-query')['actuator']
-        if active['active'] != (actuator or 'none'):
-            raise GuestError(f'{policy}: {active}')
+        self.load(ACTUATORS[policy.removesuffix(WITH_VDIGUEST)] is None)
+        self.desk.use(policy, 1)
+        self.sleep(SETTLE_S)
         self.seed += 1
         said = self.host.sh(
             f'echo block {n + 1} {KEY_RETURN} {GAP_MS[0]} {GAP_MS[1]} {self.seed} '
@@ -182,7 +114,7 @@ class Bed:
 
 def measure(bed, work, keys, policies):
     """{policy: [response]} of answers of @work ms"""
-    bed.desk.control(f'work {work[0]} {work[1]} 1')
+    bed.desk.guest.control(f'work {work[0]} {work[1]} 1')
     found = {policy: [] for policy in policies}
     while len(found['idle']) < keys:
         for policy, values in found.items():
@@ -218,13 +150,11 @@ def main():
                         help='also with vdiguest in the desktop')
     parser.add_argument('--results', default=FOLDER)
     args = parser.parse_args()
-    policies = list(POLICIES)
+    policies = list(ACTUATORS)
     if args.vdiguest:
-        policies += [p + WITH_VDIGUEST for p in policies if POLICIES[p]]
-    reason = missing(MODULES) or missing_kmod() or vdi_guest.missing()
-    for path in PLACES.values():
-        if not os.path.exists(path):
-            reason = reason or f'{path} was not built'
+        policies += [p + WITH_VDIGUEST for p in policies if ACTUATORS[p]]
+    reason = unusable() or \
+        (None if os.path.exists(CLIENT) else f'{CLIENT} was not built')
     if reason:
         sys.exit(f'measure_response: {reason}')
     try:

@@ -11,9 +11,7 @@ the lab does with times is done with keys here: of ROUND keys, those are
 pressed while a VM sleeps that fall into its sleep in the lab; and where answers
 run away, one of ROUND does. No pauses in an answer.
 
-The CPUs take turns, and the clock counts for all of them. So idle, what all
-policies are compared with, is a host whose CPUs are kept busy by threads that
-get only what nobody else wants (cpu.idle).
+What idle is, to which all is compared: crowded.py.
 
     tests/kernel/measure_scenarios.py [--scenarios "NAME..."] [--policies "..."]
                                       [--keys N] [--again] [--results DIR]
@@ -32,12 +30,8 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
-import signal
 import statistics
-import subprocess
 import sys
-import tempfile
 
 sys.dont_write_bytecode = True  # the source folder stays as it is
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -48,99 +42,44 @@ sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional'), LAB]
 # pylint: disable=wrong-import-position
 import scenario as lab
 import vdi_guest
+from crowded import ACTUATORS, MACHINE_TYPE, QUIET, SETTLE_S, SOCKET, \
+    WITH_VDIGUEST, Crowded, Desk, unusable
 from guest_interrupts import guest_file
-from nested import Guest, Host, boot, missing, missing_kmod, program
+from nested import Guest, boot
 from results import FOLDER, get, put
-from vamp_guest import Answers, BUILD, GuestError
+from vamp_guest import Answers, GuestError
 
-MODULES = ['kvm-amd']
-BROKER = os.path.join(BUILD, 'bin', 'qemu-vamp-broker')
-SOCKET = '/run/broker'
-CGROUPS = '/sys/fs/cgroup'
-MACHINE = CGROUPS + '/machine'
-FILLER = CGROUPS + '/filler'
-WITH_VDIGUEST = '+vdiguest'
-# Policy: actuator of the desktops; None: no other work is there
-ACTUATORS = {'idle': None, 'stock': 'none', 'kvm': 'kvm', 'broker': 'broker'}
 POLICIES = ['idle', 'stock', 'kvm', 'kvm' + WITH_VDIGUEST, 'broker',
             'broker' + WITH_VDIGUEST]
 # Cheapest first
 SCENARIOS = ['3vms-2cpus', '2vms-2cpus', '4vms-2cpus', 'short-events',
              'unequal-weights', 'without-vamp', 'idle-and-return', 'runaway',
              '100vms', '6vms-4cpus', 'all-interactive']
-# As management tools start a Linux guest: it has no use for the timer.
-MACHINE_TYPE = 'q35,hpet=off'
-# The kernel's own tests of its ciphers take seconds of a slow CPU.
-QUIET = 'cryptomgr.notests'
 ROUND = 5       # keys of one policy before the next has its turn
-# A phase is one second, so that each key begins one with loads of its own.
-PHASE_MS = 1000
 BETWEEN_S = 1.3
 # Between the keys of several users
 STAGGER_S = 0.25
-SETTLE_S = 2    # the load's window is a second
 ANSWER_S = 600
 
 
-def neighbour_program(tmp):
-    """Compiles neighbour.c; returns its file."""
-    path = os.path.join(tmp, 'neighbour')
-    subprocess.run(['cc', '-O2', '-static', '-s', '-pthread', f'-I{TOP}', '-o',
-                    path, os.path.join(HERE, 'neighbour.c'),
-                    os.path.join(TOP, 'core', 'brokermsg.c')], check=True)
-    return path
-
-
-class Desktop:
+class Desktop(Desk):
     """A VM that somebody works with: a guest, and what it answers."""
 
     def __init__(self, bed, stack, vm):
-        self.plan = vm
-        self.guest = boot(stack, lambda: Guest(
+        group = bed.group(vm.name, vm.weight)
+        print(f'booting {vm.name}', flush=True)
+        super().__init__(bed, boot(stack, lambda: Guest(
             bed.host, vm.name, smp=len(vm.threads), machine=MACHINE_TYPE,
-            append=QUIET, extra=[
-                '-device', 'vamp-hints',
-                '-object', f'vamp-policy,id=vamp0,broker={SOCKET},'
-                           f'ratio={bed.plan.ratio},max-phase-ms={PHASE_MS}']),
-            f'{MACHINE}/{vm.name}')
+            append=QUIET, extra=self.policy(bed.plan.ratio)), group))
+        self.plan = vm
         self.answers = Answers(self.guest)
         stack.callback(self.answers.close)
-        self.helper = None
-        self.host = bed.host
 
     def work(self, seed, runaway=False):
         """From now on, answers of these lengths."""
         low, high = [self.plan.runaway_cpu_ms] * 2 if runaway else \
             self.plan.event_cpu_ms
         self.guest.control(f'work {int(low)} {int(high)} {seed}')
-
-    def hogs(self, wanted):
-        """Background work of the guest's own."""
-        self.guest.control(
-            f'hogs {self.plan.threads.count("hog") if wanted else 0}')
-
-    def actuator(self, name):
-        """Of its policy."""
-        self.guest.qmp.cmd('qom-set', path='/objects/vamp0',
-                           property='actuator', value=name)
-        active = self.guest.qmp.cmd('vamp-query')['actuator']
-        if active['active'] != name:
-            raise GuestError(f'{name}: {active}')
-
-    def vdiguest(self, wanted):
-        """It runs in the guest, or does not."""
-        if bool(self.helper) == wanted:
-            return
-        if self.helper:
-            self.guest.control(f'signal {self.helper} {int(signal.SIGTERM)}')
-            self.helper = None
-            return
-        self.helper = int(self.guest.control(f'start {vdi_guest.PROGRAM}'))
-        for _ in range(60):
-            if self.guest.control(f'run {vdi_guest.PROGRAM} --status') == '0':
-                return
-            self.host.sh('usleep 500000')
-        raise GuestError('vdiguest does not answer')
 
     def forget(self):
         """Answers to earlier keys."""
@@ -158,84 +97,42 @@ class Desktop:
         return int(words[4]) / int(words[2])
 
 
-class Bed:
+class Bed(Crowded):
     """A scenario's host."""
 
     def __init__(self, stack, plan):
-        tmp = tempfile.mkdtemp(prefix=f'vamp-kvm-{os.getpid()}-', dir='/tmp')
-        stack.callback(shutil.rmtree, tmp, ignore_errors=True)
-        files = program(os.path.realpath(BROKER))
-        files['usr/bin/qemu-vamp-broker'] = files.pop(
-            os.path.realpath(BROKER).lstrip('/'))
-        initrd = os.path.join(tmp, 'initrd')
-        vdi_guest.make_initrd(initrd)
-        files[Guest.INITRD.lstrip('/')] = initrd
-        files['bin/neighbour'] = neighbour_program(tmp)
+        super().__init__(stack, plan.cpus, memory=2560)
         self.plan = plan
-        self.host = Host('host', tmp, modules=MODULES, files=files,
-                         smp=plan.cpus, memory=2560, append=QUIET, kmod=True,
-                         icount=True)
-        stack.callback(self.host.kill)
-        self.host.start()
-        self.host.wait_ready()
-        self.host.sh(f'echo +cpu > {CGROUPS}/cgroup.subtree_control; '
-                     f'mkdir {MACHINE} {FILLER}; echo 1 > {FILLER}/cpu.idle; '
-                     f'echo +cpu > {MACHINE}/cgroup.subtree_control')
-        self.host.sh(f'/usr/bin/qemu-vamp-broker --socket {SOCKET} '
-                     '--state /run/broker.state < /dev/null > /run/broker.log '
-                     '2>&1 &')
-        # Bound: nobody would balance what asks for next to nothing.
-        self.fillers = [self.busy(FILLER, f'filler{n} 1 -', f'taskset {1 << n:x} ')
-                        for n in range(plan.cpus)]
-        self.desktops, self.neighbours = [], {}
-        for vm in plan.vms:
-            group = f'{MACHINE}/{vm.name}'
-            self.host.sh(f'mkdir {group}; echo {vm.weight} > {group}/cpu.weight')
-            if vm.interactive():
-                print(f'booting {vm.name}', flush=True)
-                self.desktops.append(Desktop(self, stack, vm))
+        self.desktops = [Desktop(self, stack, vm) for vm in plan.vms
+                         if vm.interactive()]
+        self.neighbours = {}
         for vm in plan.vms:
             if not vm.interactive():
                 self.neighbours[vm.name] = self.busy(
-                    f'{MACHINE}/{vm.name}', f'{vm.name} {len(vm.threads)} ' +
+                    self.group(vm.name, vm.weight),
+                    f'{vm.name} {len(vm.threads)} ' +
                     (SOCKET if vm.vamp else '-'))
         said = self.host.sh('cat /run/neighbour.log')
         if said:
             raise GuestError(said)
 
-    def busy(self, group, words, how=''):
-        """Busy threads in @group, by the command @how; returns their
-        process."""
-        return int(self.host.sh(
-            f'(echo 0 > {group}/cgroup.procs && exec {how}neighbour {words}) '
-            '< /dev/null >> /run/neighbour.log 2>&1 & echo $!'))
-
-    def sleep(self, seconds):
-        """Of the host's clock, which has its own speed."""
-        self.host.sh(f'usleep {int(seconds * 1e6)}', 600)
-
     def wake(self, at_s):
         """What sleeps in the lab @at_s after it has begun, sleeps; None: all
         do."""
-        signals = {'STOP': [], 'CONT': []}
-        signals['STOP' if at_s is not None else 'CONT'] += \
-            [str(pid) for pid in self.fillers]
+        run, stop = [], []
+        (run if at_s is None else stop).extend(self.fillers)
         for vm in self.plan.vms:
             if vm.name in self.neighbours:
                 asleep = at_s is None or vm.sleep_s[0] <= at_s < vm.sleep_s[1]
-                signals['STOP' if asleep else 'CONT'].append(
-                    str(self.neighbours[vm.name]))
-        self.host.sh('; '.join(f'kill -{name} {" ".join(pids)}'
-                               for name, pids in signals.items() if pids))
+                (stop if asleep else run).append(self.neighbours[vm.name])
+        self.let_run(run, stop)
 
     def keys(self, policy, seed):
         """ROUND answers of each desktop; the lengths of the work by @seed."""
         actuator = ACTUATORS[policy.removesuffix(WITH_VDIGUEST)]
         self.wake(None if actuator is None else 0)
         for n, desktop in enumerate(self.desktops):
-            desktop.vdiguest(policy.endswith(WITH_VDIGUEST))
-            desktop.hogs(actuator is not None)
-            desktop.actuator(actuator or 'none')
+            desktop.use(policy, desktop.plan.threads.count('hog'))
             desktop.work(seed * len(self.desktops) + n)
             desktop.forget()
         self.sleep(SETTLE_S)
@@ -338,8 +235,7 @@ def main():
     for policy in policies:
         if policy.removesuffix(WITH_VDIGUEST) not in ACTUATORS:
             parser.error(f'{policy} is no policy')
-    reason = missing(MODULES) or missing_kmod() or vdi_guest.missing() or \
-        (None if os.path.exists(BROKER) else f'{BROKER} was not built')
+    reason = unusable()
     if reason:
         sys.exit(f'measure_scenarios: {reason}')
     for name in args.scenarios:
