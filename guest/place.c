@@ -142,15 +142,21 @@ static void survey_thread(Place *p, pid_t pid, pid_t tid)
 static int put_thread(Place *p, pid_t tid, bool slow, const CpuSet *mask)
 {
     CpuSet want = slow ? p->slow : p->fast;
+    int ret;
 
+    cpus_and(&want, &p->online);
+    /*
+     * In a group, it is bound by that alone: the affinity that it, or who
+     * started it, had at first would outlive the group's CPUs.
+     */
     if (contains(slow ? p->in_slow : p->in_fast, tid)) {
-        return 0;
+        return cpus_equal(mask, &want) ? 0 : cpus_set_affinity(tid, &p->all);
     }
     if (contains(p->in_root, tid) || contains(p->in_fast, tid) ||
         contains(p->in_slow, tid)) {
-        return groups_put(slow ? p->slow_fd : p->fast_fd, tid);
+        ret = groups_put(slow ? p->slow_fd : p->fast_fd, tid);
+        return ret < 0 ? ret : cpus_set_affinity(tid, &p->all);
     }
-    cpus_and(&want, &p->online);
     return cpus_equal(mask, &want) ? 0 :
            cpus_set_affinity(tid, slow ? &p->slow : &p->fast);
 }
