@@ -311,8 +311,9 @@ class Vm:
         except EOFError:
             line = None
             # It has just gone, or has closed the port and lives on
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._proc.wait(2)
+            if self._proc:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._proc.wait(2)
         if not line or not line.startswith('ready '):
             why = f'is not up after {timeout} s' if self.alive() \
                 else f'ended with status {self.exit_status()}'
