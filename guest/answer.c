@@ -39,7 +39,7 @@ static char *isolate(Daemon *d, const Request *r)
     /* A host that ends its own phase does not end this one. */
     d->phase_by_host = false;
     daemon_phase_begin(d, daemon_now(), r->has_length ? r->length_ms :
-                                        d->options->phase_ms);
+                                        d->options->phase_ms, false);
     return daemon_status(d);
 }
 

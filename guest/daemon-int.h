@@ -42,8 +42,9 @@ struct Daemon {
     Sound *sound;               /* only NULL while it begins */
     Host *host;                 /* NULL: not wanted */
     Control *control;
-    guint tick_source, phase_source, settle_source;
+    guint tick_source, phase_source, settle_source, review_source;
     bool phase_by_host;
+    uint64_t review_until_ns;   /* what review_source finds later, is too late */
 
     uint64_t begun_ns;
     uint64_t triggers, phases, isolations;
@@ -59,8 +60,11 @@ uint64_t daemon_now(void);
  */
 GArray *daemon_background(Daemon *d, uint64_t now);
 
-/* A user is served from now on; @length_ms 0: while there are slow tasks. */
-void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms);
+/*
+ * A user is served from now on; @length_ms 0: while there are slow tasks. @soon:
+ * that he does not wait, what the last look found may do at first.
+ */
+void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms, bool soon);
 
 /* @why: constant. The split of the static mode stays. */
 void daemon_phase_over(Daemon *d, const char *why);

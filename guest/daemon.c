@@ -21,6 +21,15 @@
 #define NS_PER_S    1000000000ull
 /* Most answers have been given by then. */
 #define SETTLE_MS   1000
+/*
+ * A look at 60 processes takes as long as a short answer, for which the user
+ * waits meanwhile: at first, one that is not older will do. 50 ms is what a user
+ * does not notice, and most answers take less.
+ */
+#define RECENT_NS   (2 * NS_PER_S)
+#define REVIEW_MS   50
+/* A guest that is full may be late: then what the user has begun would count. */
+#define REVIEW_LATE_MS  200
 
 uint64_t daemon_now(void)
 {
@@ -270,6 +279,10 @@ void daemon_phase_over(Daemon *d, const char *why)
         g_source_remove(d->phase_source);
         d->phase_source = 0;
     }
+    if (d->review_source) {
+        g_source_remove(d->review_source);
+        d->review_source = 0;
+    }
     d->phase_by_host = false;
     vamp_policy_reset(d->policy, now);
     set_slow(d, g_array_new(false, false, sizeof(SlowTask)));
@@ -317,18 +330,11 @@ static bool same_tasks(const GArray *x, const GArray *y)
     return x->len == y->len;
 }
 
-void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms)
+/* What was slow at @at, when we looked, has its place from now on. */
+static void review(Daemon *d, uint64_t now, uint64_t at)
 {
-    GArray *found;
+    GArray *found = find_slow(d, at);
 
-    look(d, now);
-    vamp_policy_begin(d->policy, now, VAMP_CAUSE_INPUT, NULL);
-    d->phases++;
-    /*
-     * Whatever the policy says of the vCPUs' load: that is counted in ticks,
-     * of which a vCPU misses some while its host does not run it.
-     */
-    found = find_slow(d, now);
     if (d->place.split && same_tasks(d->slow, found) && !stale(d, now)) {
         /* All have their places: a user who types waits for nothing more. */
         g_array_unref(found);
@@ -337,6 +343,38 @@ void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms)
         daemon_apply(d, now, NULL);
         name_slow(d);
     }
+}
+
+static gboolean review_timer(gpointer opaque)
+{
+    Daemon *d = opaque;
+    uint64_t now = daemon_now();
+
+    d->review_source = 0;
+    if (now < d->review_until_ns) {
+        look(d, now);
+        review(d, now, now);
+    }
+    return G_SOURCE_REMOVE;
+}
+
+void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms, bool soon)
+{
+    bool recent = soon && d->looked_ns && now - d->looked_ns < RECENT_NS;
+
+    if (!recent) {
+        look(d, now);
+    } else if (!d->review_source) {
+        d->review_source = g_timeout_add(REVIEW_MS, review_timer, d);
+        d->review_until_ns = now + REVIEW_LATE_MS * NS_PER_MS;
+    }
+    vamp_policy_begin(d->policy, now, VAMP_CAUSE_INPUT, NULL);
+    d->phases++;
+    /*
+     * Whatever the policy says of the vCPUs' load: that is counted in ticks,
+     * of which a vCPU misses some while its host does not run it.
+     */
+    review(d, now, d->looked_ns);
     if (d->phase_source) {
         g_source_remove(d->phase_source);
         d->phase_source = 0;
@@ -357,7 +395,7 @@ static void input_came(void *opaque)
     d->triggers++;
     d->phase_by_host = false;
     if (vamp_policy_input(d->policy, now)) {
-        daemon_phase_begin(d, now, d->options->phase_ms);
+        daemon_phase_begin(d, now, d->options->phase_ms, true);
     }
 }
 
@@ -370,7 +408,7 @@ static void host_began(unsigned length_ms, bool mixed, void *opaque)
     if (vamp_policy_input(d->policy, now)) {
         /* A second more than the host says, as the protocol has it. */
         d->phase_by_host = true;
-        daemon_phase_begin(d, now, length_ms + 1000);
+        daemon_phase_begin(d, now, length_ms + 1000, true);
     }
 }
 
@@ -595,6 +633,9 @@ void daemon_end(Daemon *d)
     }
     if (d->phase_source) {
         g_source_remove(d->phase_source);
+    }
+    if (d->review_source) {
+        g_source_remove(d->review_source);
     }
     control_end(d->control);
     input_end(d->input);
