@@ -180,10 +180,7 @@ static gboolean settle(gpointer opaque)
 
 static void release(Daemon *d)
 {
-    if (d->settle_source) {
-        g_source_remove(d->settle_source);
-        d->settle_source = 0;
-    }
+    g_clear_handle_id(&d->settle_source, g_source_remove);
     if (d->place.split) {
         log_info(LOG_PHASE, "the isolation ends: %s", d->reason);
         irq_restore(d->state);
@@ -275,14 +272,8 @@ void daemon_phase_over(Daemon *d, const char *why)
 {
     uint64_t now = daemon_now();
 
-    if (d->phase_source) {
-        g_source_remove(d->phase_source);
-        d->phase_source = 0;
-    }
-    if (d->review_source) {
-        g_source_remove(d->review_source);
-        d->review_source = 0;
-    }
+    g_clear_handle_id(&d->phase_source, g_source_remove);
+    g_clear_handle_id(&d->review_source, g_source_remove);
     d->phase_by_host = false;
     vamp_policy_reset(d->policy, now);
     set_slow(d, g_array_new(false, false, sizeof(SlowTask)));
@@ -375,10 +366,7 @@ void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms, bool soon)
      * of which a vCPU misses some while its host does not run it.
      */
     review(d, now, d->looked_ns);
-    if (d->phase_source) {
-        g_source_remove(d->phase_source);
-        d->phase_source = 0;
-    }
+    g_clear_handle_id(&d->phase_source, g_source_remove);
     if (length_ms) {
         d->phase_source = g_timeout_add(length_ms, phase_timer, d);
     }
@@ -628,15 +616,9 @@ Daemon *daemon_begin(const Options *options, GError **err)
 
 void daemon_end(Daemon *d)
 {
-    if (d->tick_source) {
-        g_source_remove(d->tick_source);
-    }
-    if (d->phase_source) {
-        g_source_remove(d->phase_source);
-    }
-    if (d->review_source) {
-        g_source_remove(d->review_source);
-    }
+    g_clear_handle_id(&d->tick_source, g_source_remove);
+    g_clear_handle_id(&d->phase_source, g_source_remove);
+    g_clear_handle_id(&d->review_source, g_source_remove);
     control_end(d->control);
     input_end(d->input);
     d->reason = "vdiguest ends";
