@@ -15,6 +15,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import tempfile
 
@@ -54,6 +55,33 @@ def _neighbour_program(tmp):
                     path, os.path.join(HERE, 'neighbour.c'),
                     os.path.join(TOP, 'core', 'brokermsg.c')], check=True)
     return path
+
+
+def _p95(values):
+    return sorted(values)[int(len(values) * .95)]
+
+
+def figures(found):
+    """{policy: figures} of {policy: [response]}; ratios to idle."""
+    idle = found['idle']
+    return {policy: {
+        'mean': statistics.mean(values),
+        'p50': statistics.median(values),
+        'p95': _p95(values),
+        'ratio': statistics.mean(values) / statistics.mean(idle),
+        'ratio_p95': _p95(values) / _p95(idle),
+        'n': len(values)}
+            for policy, values in found.items()}
+
+
+def show(name, table):
+    """What figures() has found, for people."""
+    print(f'{name:20} {"mean":>6} {"p50":>6} {"p95":>6} {"/ idle":>6} '
+          f'{"p95":>6}  n')
+    for policy, row in table.items():
+        print(f'  {policy:18} {row["mean"]:6.2f} {row["p50"]:6.2f} '
+              f'{row["p95"]:6.2f} {row["ratio"]:6.2f} '
+              f'{row["ratio_p95"]:6.2f}  {row["n"]}', flush=True)
 
 
 class Crowded:

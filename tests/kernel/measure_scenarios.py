@@ -17,7 +17,7 @@ What idle is, to which all is compared: crowded.py.
                                       [--keys N] [--again] [--results DIR]
 
 Prints a table, and writes DIR/kernel.json (default build/results): {"scenarios":
-{NAME: {POLICY: {"mean", "p95", "ratio", "ratio_p95", "n", "values"}}}}, a
+{NAME: {POLICY: {"mean", "p50", "p95", "ratio", "ratio_p95", "n", "values"}}}}, a
 response in multiples of the work in it, and ratios to idle. What is there
 already is not measured again but with --again.
 
@@ -30,7 +30,6 @@ import argparse
 import contextlib
 import json
 import os
-import statistics
 import sys
 
 sys.dont_write_bytecode = True  # the source folder stays as it is
@@ -43,7 +42,7 @@ sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional'), LAB]
 import scenario as lab
 import vdi_guest
 from crowded import ACTUATORS, MACHINE_TYPE, QUIET, SETTLE_S, SOCKET, \
-    WITH_VDIGUEST, Crowded, Desk, unusable
+    WITH_VDIGUEST, Crowded, Desk, figures, show, unusable
 from guest_interrupts import guest_file
 from nested import Guest, boot
 from results import FOLDER, get, put
@@ -187,33 +186,6 @@ def measure(name, keys, policies):
     return found
 
 
-def p95(values):
-    """The 95th percentile."""
-    return sorted(values)[int(len(values) * .95)]
-
-
-def figures(found):
-    """The table of a scenario."""
-    idle = found['idle']
-    return {policy: {
-        'mean': statistics.mean(values),
-        'p95': p95(values),
-        'ratio': statistics.mean(values) / statistics.mean(idle),
-        'ratio_p95': p95(values) / p95(idle),
-        'n': len(values),
-        'values': [round(v, 4) for v in values]}
-            for policy, values in found.items()}
-
-
-def show(name, table):
-    """For people."""
-    print(f'{name:20} {"mean":>6} {"p95":>6} {"/ idle":>6} {"p95":>6}  n')
-    for policy, row in table.items():
-        print(f'  {policy:18} {row["mean"]:6.2f} {row["p95"]:6.2f} '
-              f'{row["ratio"]:6.2f} {row["ratio_p95"]:6.2f}  {row["n"]}',
-              flush=True)
-
-
 def words(text):
     """An option with several words."""
     return text.split()
@@ -243,13 +215,15 @@ def main():
         if args.again or any(known.get(name, {}).get(p, {'n': 0})['n'] <
                              args.keys for p in policies):
             try:
-                found = figures(measure(name, args.keys, policies))
+                values = measure(name, args.keys, policies)
             except (GuestError, lab.ScenarioError) as e:
                 print(f'measure_scenarios: {name}: {e}', file=sys.stderr)
                 continue
             # Another run may have written meanwhile.
             known = get(args.results, 'scenarios', {})
-            known[name] = found
+            known[name] = figures(values)
+            for policy, row in known[name].items():
+                row['values'] = [round(v, 4) for v in values[policy]]
             put(args.results, 'scenarios', known)
         show(name, known[name])
 

@@ -40,6 +40,7 @@ sys.path[1:1] = [os.path.join(TOP, 'tests'),
 # pylint: disable=wrong-import-position
 from tap import diagnose
 from vamp_guest import BUILD, GuestError, Lines, Qmp, Vm, find_qemu
+from vdi_guest import libraries
 
 MODULES = os.path.join(BUILD, 'kernel', 'modules')
 # Ours, of `make kmod`, and where a Host has them beside the stock ones
@@ -120,9 +121,7 @@ def folder_of_kmod(rundir):
 def program(path):
     """{place in the host: file} of a program and its shared libraries."""
     found = {path.lstrip('/'): path}
-    out = subprocess.run(['ldd', path], check=False, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    for library in re.findall(r'(/\S+) \(', out.stdout):
+    for library in libraries(path):
         found[library.lstrip('/')] = os.path.realpath(library)
     return found
 
