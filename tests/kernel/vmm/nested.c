@@ -86,6 +86,18 @@ static void leave_nested(struct vm *vm)
           (long long)vm->vcpu[0].block->exit);
 }
 
+/* All that the first vCPU has made in @runs of its guest. */
+static struct kvm_vamp_vcpu_status check_switches(struct vm *vm, uint64_t runs)
+{
+    const struct block *b = vm->vcpu[0].block;
+    struct kvm_vamp_vcpu_status s = vcpu_status(vm, 0);
+
+    check(s.switches == b->switches && b->switches == (1 + NR_OTHERS) * runs,
+          "%llu switches were seen, %llu were made", (long long)s.switches,
+          (long long)b->switches);
+    return s;
+}
+
 static void alone(void)
 {
     struct vm *vm = hypervisor(ROUNDS, PAIRS, 0);
@@ -104,11 +116,7 @@ static void alone(void)
           "exit 0x%llx, %llu nested loads, %llu faults", (long long)b->exit,
           (long long)b->nested_loads, (long long)b->faults);
     check(exits < PAIRS * ROUNDS, "nested loads exit");
-    s = vcpu_status(vm, 0);
-    check(s.switches == b->switches &&
-          b->switches == (1 + NR_OTHERS) * ROUNDS,
-          "%llu switches were seen, %llu were made", (long long)s.switches,
-          (long long)b->switches);
+    s = check_switches(vm, ROUNDS);
     check(!(s.flags & KVM_VAMP_V_NESTED), "it has been left");
     check_tasks(vm);
 }
@@ -117,7 +125,6 @@ static void left(void)
 {
     struct vm *vm = hypervisor(NMIS, UINT64_MAX, 0);
     struct block *b = vm->vcpu[0].block;
-    struct kvm_vamp_vcpu_status s;
     int i;
 
     turn_on(vm, KVM_VAMP_F_EXACT);
@@ -127,12 +134,8 @@ static void left(void)
         leave_nested(vm);
     }
     vcpu_wait(&vm->vcpu[0]);
-    s = vcpu_status(vm, 0);
     check(b->nmis == NMIS, "%llu NMIs", (long long)b->nmis);
-    check(s.switches == b->switches &&
-          b->switches == (1 + NR_OTHERS) * NMIS,
-          "%llu switches were seen, %llu were made", (long long)s.switches,
-          (long long)b->switches);
+    check_switches(vm, NMIS);
     check_tasks(vm);
 }
 
