@@ -361,8 +361,9 @@ class Tests:
 def socket_to(path):
     """A connection that says nothing."""
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(ANSWER_S)
+    # With a timeout, connect() would not wait for a place in a full queue.
     s.connect(path)
+    s.settimeout(ANSWER_S)
     return s
 
 
