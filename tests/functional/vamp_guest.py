@@ -300,6 +300,20 @@ class Vm:
         kept = [t for t in text.splitlines() if t.strip()]
         return '\n'.join(kept[-lines:])
 
+    def cpus_say(self):
+        """Where each vCPU is, and its timer: of a guest that seems to hang."""
+        said = ''
+        with contextlib.suppress(GuestError, AttributeError):
+            for cpu in self.qmp.cmd('query-cpus-fast'):
+                n = cpu['cpu-index']
+                text = ''.join(self.qmp.cmd('human-monitor-command',
+                                            cpu_index=n, command_line=line)
+                               for line in ('info registers', 'info lapic'))
+                said += f'vCPU {n}: ' + ' '.join(re.findall(
+                    r'RIP=\w+|RFL=\w+|HLT=\d|LVTT.*|Timer.*|IRR.*|ISR.*',
+                    text.replace('\r', ''))) + '\n'
+        return said
+
     def exit_status(self):
         """Of a QEMU that has ended."""
         return self._proc.returncode
@@ -340,7 +354,8 @@ class Vm:
             reply = None
         if reply is None:
             raise GuestError(f'the guest {self.name} did not answer "{command}"'
-                             f'. Its console said last:\n{self.last_words()}')
+                             f'. Its console said last:\n{self.last_words()}\n'
+                             f'{self.cpus_say()}')
         if not reply.startswith('ok'):
             raise GuestError(f'the guest {self.name}: "{command}": {reply}')
         return reply[2:].strip()

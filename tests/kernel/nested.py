@@ -39,7 +39,7 @@ sys.path[1:1] = [os.path.join(TOP, 'tests'),
                  os.path.join(TOP, 'tests', 'functional')]
 # pylint: disable=wrong-import-position
 from tap import diagnose
-from vamp_guest import BUILD, GuestError, Lines, Qmp, Vm, find_qemu
+from vamp_guest import BUILD, GuestError, Lines, Qmp, QmpError, Vm, find_qemu
 from vdi_guest import libraries
 
 MODULES = os.path.join(BUILD, 'kernel', 'modules')
@@ -278,6 +278,22 @@ class Host(Vm):
         self.sh(f'insmod {kvm} && insmod {amd}')
 
 
+class GuestQmp(Qmp):
+    """QMP of a Guest, which says what its QEMU does when it does not answer."""
+
+    def __init__(self, guest):
+        self._guest = guest
+        super().__init__(guest.qmp_path, guest.alive, COMMAND_S, guest.launch)
+
+    def cmd(self, command, _timeout=None, **arguments):
+        try:
+            return super().cmd(command, _timeout, **arguments)
+        except QmpError:
+            raise
+        except GuestError as e:
+            raise GuestError(f'{self._guest.threads_say()}\n{e}') from None
+
+
 class Guest(Vm):
     """
     A guest of @host. Paths are the host's; else the arguments are Vm's.
@@ -301,6 +317,7 @@ class Guest(Vm):
         self.qmp_path, self.control_path, self.answer_path = \
             (base + port for port in host.PORTS)
         self._pid = None
+        self._group = None
 
     def chardev(self, name, path):
         """In place of a socket, a port of the host."""
@@ -320,14 +337,15 @@ class Guest(Vm):
         # First our ends: a port that nobody holds open has ended for QEMU.
         self._control = Lines(self.control_path, self.host.alive)
         try:
-            self.qmp = Qmp(self.qmp_path, self.alive, COMMAND_S,
-                           lambda: self._launch(group))
+            self._group = group
+            self.qmp = GuestQmp(self)
         except GuestError as e:
             raise GuestError(f'{self.name}: QEMU did not start: '
                              f'{self.last_words() or e}') from None
 
-    def _launch(self, group):
-        join = f'echo 0 > {group}/cgroup.procs && ' if group else ''
+    def launch(self):
+        """Runs its QEMU, of which our ends of the ports hear."""
+        join = f'echo 0 > {self._group}/cgroup.procs && ' if self._group else ''
         command = ' '.join(shlex.quote(a) for a in self.args())
         self._pid = int(self.host.sh(
             f'({join}exec {command}) < /dev/null > {self.errors} 2>&1 & '
@@ -353,6 +371,13 @@ class Guest(Vm):
             except GuestError:
                 if time.monotonic() > deadline or not self.alive():
                     raise
+
+    def threads_say(self):
+        """Where in the host's kernel each thread of its QEMU is."""
+        return self.host.run(
+            f'for t in /proc/{self._pid}/task/*; do echo $t $(cat $t/comm) '
+            '$(cut -d " " -f 3 $t/stat) $(cat $t/schedstat $t/syscall); '
+            'cat $t/stack; done')[1]
 
     def last_words(self, lines=24):
         return self.host.run(f'tail -n {lines} {self.errors} {self.console}')[1]
