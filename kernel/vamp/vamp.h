@@ -87,6 +87,7 @@ struct kvm_vamp_vcpu {
 	/* Where the guest tells what runs; shared, 0: it has not said where */
 	u32 pv_generation;
 	u64 pv_data;		/* as it was written to the MSR */
+	u64 pv_noted;		/* the task whose name was found last */
 	struct gfn_to_hva_cache pv_at;
 
 	raw_spinlock_t lock;	/* of what follows; taken by the notifier too */

@@ -137,6 +137,7 @@ void kvm_vamp_pv_read(struct kvm_vamp_vcpu *v)
 	    (claim.aspace & READ_ONCE(v->vamp->task_mask)) != task)
 		return;
 	note(pv, generation, task, &claim);
+	v->pv_noted = task;
 }
 
 /* --- CPUID and MSRs -------------------------------------------------------- */
@@ -202,6 +203,7 @@ static bool set_task(struct kvm_vamp_vcpu *v, struct kvm_vamp_pv *pv, u64 data)
 		return false;
 	v->pv_at = cache;
 	v->pv_data = data;
+	v->pv_noted = VAMP_TASK_UNKNOWN;
 	WRITE_ONCE(v->pv_generation, READ_ONCE(pv->generation));
 	return true;
 }

@@ -322,7 +322,10 @@ static void switched(struct kvm_vamp_vcpu *v, u64 task)
 	kvm_vamp_pv_look(v);
 }
 
-/* The clock of the tick: time for a sample, if @by_task; the end of a boost? */
+/*
+ * The clock of the tick: time for a sample, or for a name, if @by_task; the end
+ * of a boost?
+ */
 static void ticked(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v, bool by_task)
 {
 	u64 now = kvm_vamp_now();
@@ -351,6 +354,12 @@ static void ticked(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v, bool by_task)
 			kvm_vamp_apply(v);
 		}
 	}
+	/*
+	 * Its name was not there at the switch, or the guest began to speak
+	 * later; a task that is alone on its vCPU does not switch again.
+	 */
+	if (by_task && v->exact && v->pv_noted != v->task)
+		kvm_vamp_pv_look(v);
 	if (v->boosted && v->run_ns >= v->boost_until_ns) {
 		WRITE_ONCE(v->boosted, false);
 		kvm_vamp_apply(v);

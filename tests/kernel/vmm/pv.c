@@ -244,6 +244,24 @@ static void sampled(void)
     vcpu_stop(v);
 }
 
+static void late(void)
+{
+    struct vm *vm = speaker();
+    struct vcpu *v = &vm->vcpu[0];
+
+    enrol(v);
+    say(vm, task(4), 78, "other");
+    vcpu_plan(v, OP_SWITCH, 1);
+    vcpu_step(v, task(5), 500000000);
+    vcpu_start(v);
+    eventually(vcpu_status(vm, 0).task == task(5), "it is not found");
+    check(!names(vm).nr, "it has the name of another");
+    say(vm, task(5), 77, "hog");
+    eventually(names(vm).nr, "a name that comes after the switch is not read");
+    is_named(vm, task(5), 77, "hog");
+    vcpu_stop(v);
+}
+
 static void garbage(void)
 {
     struct vm *vm = speaker();
@@ -493,6 +511,8 @@ const struct claim claims_pv[] = {
       leaves },
     { "pv-exact", "a name is that of the task whose CR3 was loaded", exact },
     { "pv-sampled", "a sample finds it as well", sampled },
+    { "pv-late", "a task that never switches again is named all the same",
+      late },
     { "pv-garbage", "a name is printable, and no other task's", garbage },
     { "pv-full", "the oldest of too many names is forgotten", full },
     { "pv-odd", "no odd value is taken, or changes what is in force", odd },
