@@ -123,6 +123,9 @@ static void put_task(struct out *o, const struct vamp_hint_task *task,
     if (task->id) {
         put_key_number(o, " id=", task->id);
     }
+    if (task->pid) {
+        put_key_number(o, " pid=", task->pid);
+    }
     put_key_number(o, " load=", task->permille);
     if (task->has_vcpu) {
         put_key_number(o, " vcpu=", task->vcpu);
@@ -200,6 +203,7 @@ static const char *valid_text(const char *key)
         { "version", "1 to 65535" },
         { "name", "up to 63 bytes, percent-encoded" },
         { "id", "1 to 2147483647" },
+        { "pid", "1 to 2147483647" },
         { "load", "0 to 4096000" },
         { "vcpu", "0 to 4095" },
         { "aspace", "like 0x1000, up to 0xffffffffff000, the lowest 12 bits "

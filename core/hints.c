@@ -11,8 +11,8 @@
 #define LONG_BITS   (8u * (uint32_t)sizeof(unsigned long))
 
 enum key {
-    KEY_VERSION, KEY_NAME, KEY_ID, KEY_LOAD, KEY_VCPU, KEY_ASPACE,
-    KEY_FAST, KEY_SLOW, KEY_CAUSE, KEY_MIXED, KEY_LENGTH, KEY_TEXT,
+    KEY_VERSION, KEY_NAME, KEY_ID, KEY_PID, KEY_LOAD, KEY_VCPU,
+    KEY_ASPACE, KEY_FAST, KEY_SLOW, KEY_CAUSE, KEY_MIXED, KEY_LENGTH, KEY_TEXT,
     KEYS
 };
 
@@ -25,6 +25,7 @@ static const struct {
     [KEY_VERSION] = { "version", 1, VAMP_HINTS_VERSION_MAX },
     [KEY_NAME] = { "name", 0, 0 },
     [KEY_ID] = { "id", 1, VAMP_HINTS_ID_MAX },
+    [KEY_PID] = { "pid", 1, VAMP_HINTS_ID_MAX },
     [KEY_LOAD] = { "load", 0, VAMP_HINTS_PERMILLE_MAX },
     [KEY_VCPU] = { "vcpu", 0, VAMP_HINTS_CPUS_MAX - 1 },
     [KEY_ASPACE] = { "aspace", 0, 0 },
@@ -55,10 +56,10 @@ static const struct {
     { "tasks begin", VAMP_HINT_TASKS_BEGIN, false, TO_HOST | TO_GUEST, 0, 0 },
     { "task", VAMP_HINT_TASK, false, TO_HOST,
       BIT(KEY_ID) | BIT(KEY_LOAD) | BIT(KEY_NAME),
-      BIT(KEY_VCPU) | BIT(KEY_ASPACE) },
+      BIT(KEY_PID) | BIT(KEY_VCPU) | BIT(KEY_ASPACE) },
     { "task", VAMP_HINT_TASK, false, TO_GUEST,
       BIT(KEY_ASPACE) | BIT(KEY_LOAD),
-      BIT(KEY_ID) | BIT(KEY_NAME) | BIT(KEY_VCPU) },
+      BIT(KEY_ID) | BIT(KEY_PID) | BIT(KEY_NAME) | BIT(KEY_VCPU) },
     { "tasks end", VAMP_HINT_TASKS_END, false, TO_HOST | TO_GUEST, 0, 0 },
     { "split", VAMP_HINT_SPLIT, false, TO_HOST,
       BIT(KEY_FAST) | BIT(KEY_SLOW), 0 },
@@ -287,6 +288,8 @@ static bool get_value(struct vamp_hint *h, enum key key, struct span s)
                : get_text(s, h->text, VAMP_HINTS_NAME_LEN);
     case KEY_ID:
         return get_number(s, key, &h->task.id);
+    case KEY_PID:
+        return get_number(s, key, &h->task.pid);
     case KEY_LOAD:
         return get_number(s, key, &h->task.permille);
     case KEY_VCPU:

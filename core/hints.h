@@ -63,6 +63,7 @@ struct vamp_hint_cpus {
 struct vamp_hint_task {
     uint64_t aspace;            /* VAMP_TASK_UNKNOWN: not known */
     uint32_t id;                /* 0: not known; else <= VAMP_HINTS_ID_MAX */
+    uint32_t pid;               /* its process; 0: id is one, or not known */
     uint32_t permille;          /* of one vCPU, <= VAMP_HINTS_PERMILLE_MAX */
     bool has_vcpu;
     uint32_t vcpu;              /* < VAMP_HINTS_CPUS_MAX */

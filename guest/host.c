@@ -330,6 +330,8 @@ void host_tasks(Host *h, const GArray *slow)
         const SlowTask *t = &g_array_index(slow, SlowTask, i);
         struct vamp_hint_task task = {
             .id = t->id,
+            /* A job has many; its number is that of the one that leads. */
+            .pid = t->kind == SLOW_THREAD ? t->pid : 0,
             .permille = MIN(t->permille, VAMP_HINTS_PERMILLE_MAX),
             .has_vcpu = t->cpu >= 0,
             .vcpu = t->cpu >= 0 ? t->cpu : 0,

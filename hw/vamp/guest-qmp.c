@@ -83,8 +83,7 @@ static bool host_names(const struct vamp_policy *core, uint64_t task)
 
 /*
  * What the host knows @task by: the address space that the guest has told of
- * it, here or to KVM's companion modules for the process of that number. Of
- * several, from before an exec(), the one that the host names counts. @core and
+ * it, here or to KVM's companion modules for its process. Of several, from before an exec(), the one that the host names counts. @core and
  * @names: both NULL if the views are not compared.
  */
 static uint64_t aspace_of(const struct vamp_policy *core,
@@ -92,14 +91,15 @@ static uint64_t aspace_of(const struct vamp_policy *core,
                           const struct vamp_hint_task *task)
 {
     uint64_t found = task->aspace;
+    uint32_t process = task->pid ?: task->id;
 
-    if (found != VAMP_TASK_UNKNOWN || !task->id) {
+    if (found != VAMP_TASK_UNKNOWN || !process) {
         return found;
     }
     for (unsigned i = 0; names && i < names->nr; i++) {
         const VampKvmName *name = &names->name[i];
 
-        if (name->id == task->id && (found == VAMP_TASK_UNKNOWN ||
+        if (name->id == process && (found == VAMP_TASK_UNKNOWN ||
                                      host_names(core, name->task))) {
             found = name->task;
         }
@@ -152,6 +152,8 @@ static VampGuestTask *task_info(const struct vamp_hint_task *task,
 
     t->name = g_strdup(task->name);
     t->id = task->id;
+    t->has_pid = task->pid;
+    t->pid = task->pid;
     t->load_percent = task->permille / 10.0;
     t->has_vcpu = task->has_vcpu;
     t->vcpu = task->vcpu;

@@ -31,6 +31,7 @@ static void check_task(const struct vamp_hint_task *t)
 {
     check_text(t->name, sizeof(t->name));
     assert(t->id <= VAMP_HINTS_ID_MAX);
+    assert(t->pid <= VAMP_HINTS_ID_MAX);
     assert(t->permille <= VAMP_HINTS_PERMILLE_MAX);
     assert(t->vcpu < VAMP_HINTS_CPUS_MAX);
     assert(!(t->aspace & ~VAMP_CR3_TASK_MASK));

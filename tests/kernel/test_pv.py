@@ -206,6 +206,19 @@ class Suite:
             return None if guest.get('comparison') == want and \
                 tasks == [(self.pid, found['task'], True)] else f'{guest}'
         eventually(wrong, LOOK_S, 1)
+        # A thread is known by its process.
+        for words in ('tasks begin', f'task id={self.pid + 1} pid={self.pid} '
+                      'load=900 name=worker', 'tasks end'):
+            vm.control('hints say ' + words)
+
+        def alone():
+            mixed_phase(vm, 1)
+            guest = self.query()['guest']
+            found = [(t['id'], t['pid'], t.get('host-agrees'))
+                     for t in guest['tasks']]
+            return None if found == [(self.pid + 1, self.pid, True)] and \
+                guest['comparison']['both'] == 1 else f'{guest}'
+        eventually(alone, LOOK_S, 1)
         vm.control('hints close')
 
     # --- coming and going -----------------------------------------------------

@@ -19,8 +19,20 @@
 
 #define TASKS   "tasks begin\n" \
                 "task id=812 load=980 vcpu=2 name=cc1\n" \
-                "task id=815 load=20 aspace=0x1234000 name=a%20b%0a\n" \
+                "task id=815 pid=814 load=20 aspace=0x1234000 name=a%20b%0a\n" \
                 "tasks end\n"
+
+static void expect_processes(QDict *info)
+{
+    QList *list = qobject_to(QList, vamp_get(info, "guest.tasks"));
+    QDict *process = qobject_to(QDict, qlist_peek(list));
+    QDict *thread = qobject_to(QDict, qlist_entry_obj(qlist_next(
+                                          qlist_first(list))));
+
+    g_assert_false(qdict_haskey(process, "pid"));
+    g_assert_cmpint(vamp_num(thread, "id"), ==, 815);
+    g_assert_cmpint(vamp_num(thread, "pid"), ==, 814);
+}
 
 static void test_hello(void)
 {
@@ -50,6 +62,7 @@ static void test_hello(void)
     g_assert_cmpstr(vamp_str(info, "guest.slow"), ==, "2-3");
     g_assert_true(vamp_bool(info, "guest.sound"));
     vamp_expect_text(vamp_str(info, "guest.comparison-reason"), "no policy");
+    expect_processes(info);
     qobject_unref(info);
     g_assert_cmpint(hints_tasks(g->qts), ==, 2);
     g_assert_cmpint(hints_count(g, "errors"), ==, 0);

@@ -152,6 +152,8 @@ static void test_wrong(void)
     bad("task id=1 name=x", true, VAMP_HINT_MISSING, "load");
     bad("task id=1 load=1 name=x", false, VAMP_HINT_MISSING, "aspace");
     bad("task id=0 load=1 name=x", true, VAMP_HINT_VALUE, "id");
+    bad("task id=1 pid=0 load=1 name=x", true, VAMP_HINT_VALUE, "pid");
+    bad("task id=1 pid=2147483648 load=1 name=x", true, VAMP_HINT_VALUE, "pid");
     bad("task id=1 load=4096001 name=x", true, VAMP_HINT_VALUE, "load");
     bad("task id=1 load=1 vcpu=4096 name=x", true, VAMP_HINT_VALUE, "vcpu");
     bad("task id=1 load=1 id=2 name=x", true, VAMP_HINT_TWICE, "id");
@@ -220,6 +222,9 @@ static void test_format(void)
     };
     check_format(&h, true,
                  "task id=5 load=990 vcpu=3 aspace=0xabc000 name=x%20y\n");
+    h.task.pid = 4;
+    check_format(&h, true, "task id=5 pid=4 load=990 vcpu=3 aspace=0xabc000 "
+                 "name=x%20y\n");
     h.task = (struct vamp_hint_task) { .permille = 10, .aspace = 0x1000 };
     check_format(&h, false, "task load=10 aspace=0x1000\n");
     check_format(&h, true, "");         /* a guest knows more than that */
