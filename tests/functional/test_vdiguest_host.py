@@ -94,6 +94,8 @@ class Tests:
     def begun(self):
         """what begins in the phase is not told as background"""
         g = self.need()
+        # With each key the phase begins anew.
+        g.wait_heard()
         other = g.hogs(2)
 
         def idle():

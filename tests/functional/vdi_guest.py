@@ -106,6 +106,7 @@ class VdiGuest:
                 if attempt == BOOTS - 1:
                     raise
         self.pid = None
+        self._pressed = 0       # since vdiguest was started
 
     def move(self):
         """Migrates the guest to another QEMU, which takes the place of .vm."""
@@ -168,7 +169,16 @@ class VdiGuest:
 
     def press(self):
         """Presses Enter, longer after the last than a double click."""
+        self._pressed += 1
         self.vm.qmp.cmd('send-key', keys=[{'type': 'qcode', 'data': 'ret'}])
+
+    def wait_heard(self):
+        """Waits until vdiguest knows of all keys: a guest may be slow."""
+        def deaf():
+            heard = self.status()['triggers']
+            return None if heard >= self._pressed else \
+                f'{heard} of {self._pressed} keys were heard'
+        tap.eventually(deaf, PATIENCE_S, every=0.2)
 
     # --- vdiguest ----------------------------------------------------------
 
@@ -184,6 +194,7 @@ class VdiGuest:
 
     def start(self, *words):
         """Starts a vdiguest that looks often, and waits until it answers."""
+        self._pressed = 0
         self.pid = int(self.control(' '.join(
             ('start', PROGRAM, '-p', '200', '-v', '3') + words)))
 
