@@ -15,6 +15,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import argparse
+import concurrent.futures
 import functools
 import glob
 import json
@@ -186,7 +187,11 @@ def parse_tap(code, output):
 
 def tap_program(name, cmd, cwd=TOP, env=None, timeout=TIMEOUT_S, again=None):
     """A program that speaks TAP; @again as in Tally.add()."""
-    code, output, seconds = run(cmd, cwd, env, timeout)
+    tap_result(name, *run(cmd, cwd, env, timeout), again)
+
+
+def tap_result(name, code, output, seconds, again=None):
+    """What such a program has said."""
     passed, failed, skipped, notes = parse_tap(code, output)
     TALLY.add(name, passed, failed, skipped, seconds, notes, output, again)
 
@@ -196,13 +201,27 @@ def plain_program(name, cmd, cwd=TOP, env=None, timeout=TIMEOUT_S):
     One test: exit 0 passes, 77 skips (the last line says why). Returns whether
     it has passed.
     """
-    code, output, seconds = run(cmd, cwd, env, timeout)
+    return plain_result(name, *run(cmd, cwd, env, timeout))
+
+
+def plain_result(name, code, output, seconds):
+    """What such a program has said."""
     last = output.strip().splitlines()[-1:] or ['no output']
     TALLY.add(name, int(code == 0), int(code not in (0, 77)), int(code == 77),
               seconds, last if code == 77 else (), output)
     return code == 0
 
 
+def side_by_side(function, items):
+    """
+    What @function(item) returns, for each of @items in their order. As many at
+    once as there are CPUs: for programs that do not mind a busy machine.
+    """
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(function, items)
+
+
+@functools.cache
 def kvm_mask():
     """
     A prefix that hides /dev/kvm. QEMU's own tests take KVM when it is there;
@@ -255,16 +274,18 @@ def group_core():
             continue
         code, output, _ = run(['meson', 'introspect', '--tests', build])
         tests = json.loads(output[output.index('['):]) if not code else []
-        if not any('fuzz' in test['name'] for test in tests):
+        if not options and not any('fuzz' in test['name'] for test in tests):
             TALLY.add(f'{name}: fuzz', 0, 0, 1, 0,
                       ['clang has no fuzzer runtime here'])
-        for test in sorted(tests, key=lambda t: t['name']):
-            env = test_env(test['env'])
+        tests.sort(key=lambda t: t['name'])
+        for test, result in zip(tests, side_by_side(
+                lambda t, build=build: run(t['cmd'], build, test_env(t['env'])),
+                tests)):
             label = f'{name}: {test["name"]}'
             if test['protocol'] == 'tap':
-                tap_program(label, test['cmd'], build, env)
+                tap_result(label, *result)
             else:
-                plain_program(label, test['cmd'], build, env)
+                plain_result(label, *result)
 
 
 def vamp_tests(build, label):
@@ -294,7 +315,7 @@ def upstream_qtests(build):
             if any('qtest' in s for s in suites) and 'vamp' not in name}
 
 
-def run_upstream(build, name, cmd, env):
+def run_upstream(build, cmd, env):
     """(passed, failed, skipped, notes, output, seconds) of one of QEMU's."""
     # --full is for hosts with a KVM that serves; the rest takes minutes.
     cmd = [c for c in cmd if c != '--full']
@@ -312,10 +333,12 @@ def group_upstream():
     """QEMU's own qtests: the same results as without our patches"""
     tests = upstream_qtests(SLIM)
     baseline = read_baseline()
-    print(f'  {len(tests)} programs: {" ".join(sorted(tests))}')
-    for name, (cmd, env) in sorted(tests.items()):
-        passed, failed, skipped, notes, output, seconds = \
-            run_upstream(SLIM, name, cmd, env)
+    names = sorted(tests)
+    print(f'  {len(tests)} programs: {" ".join(names)}')
+    kvm_mask()      # once, before many ask
+    for name, result in zip(names, side_by_side(
+            lambda name: run_upstream(SLIM, *tests[name]), names)):
+        passed, failed, skipped, notes, output, seconds = result
         want = baseline.get(name)
         label = f'upstream: {name}'
         if want and failed and failed <= want[1]:
@@ -342,7 +365,7 @@ def write_baseline():
                   f'# Made from QEMU {version.strip()} by `make '
                   'qtest-baseline`.\n')
         for name, (cmd, env) in sorted(upstream_qtests(build).items()):
-            passed, failed, skipped, *_ = run_upstream(build, name, cmd, env)
+            passed, failed, skipped, *_ = run_upstream(build, cmd, env)
             line = f'{name} {passed} {failed} {skipped}'
             print(line, flush=True)
             out.write(line + '\n')
