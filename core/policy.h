@@ -203,7 +203,7 @@ void vamp_policy_set_audio_task(struct vamp_policy *p, uint64_t task);
 
 /*
  * Would an input event at @now begin or restart a phase? False within the
- * double-click time of the event that began it, while it runs. Counts the event.
+ * double-click time of the event that began it, while it runs. It is counted.
  * When true, the caller brings loads and tables up to @now and calls
  * vamp_policy_begin().
  */

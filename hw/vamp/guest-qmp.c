@@ -83,8 +83,9 @@ static bool host_names(const struct vamp_policy *core, uint64_t task)
 
 /*
  * What the host knows @task by: the address space that the guest has told of
- * it, here or to KVM's companion modules for its process. Of several, from before an exec(), the one that the host names counts. @core and
- * @names: both NULL if the views are not compared.
+ * it, here or to KVM's companion modules for its process. Of several, from
+ * before an exec(), the one that the host names counts. @core and @names: both
+ * NULL if the views are not compared.
  */
 static uint64_t aspace_of(const struct vamp_policy *core,
                           const VampKvmNames *names,
