@@ -76,6 +76,18 @@ static void stop(VampPolicy *p, char *reason)
     set_audio_task(p, VAMP_TASK_UNKNOWN);
 }
 
+/* What the modules say of the devices that they know. False: they are off. */
+static bool note_player(VampPolicy *p, VampKvmSound *found)
+{
+    if (!vamp_kvm_sound_status(found)) {
+        stop(p, g_strdup("the companion modules have turned themselves off "
+                         "(the tracker's reason says why)"));
+        return false;
+    }
+    set_audio_task(p, found->audio_task);
+    return true;
+}
+
 /* @unused: as vamp_phase_recheck() wants it */
 static void look(VampPolicy *p, unsigned unused)
 {
@@ -104,9 +116,7 @@ static void look(VampPolicy *p, unsigned unused)
         trace_vamp_sound_devices(devices->nr_ranges, devices->nr_irqs);
     }
     p->tracking = true;
-    if (!vamp_kvm_sound_status(&found)) {
-        stop(p, g_strdup("the companion modules have turned themselves off "
-                         "(the tracker's reason says why)"));
+    if (!note_player(p, &found)) {
         return;
     }
     forget_devices(p);
@@ -125,12 +135,26 @@ static void look(VampPolicy *p, unsigned unused)
                                   found.posted ? "; the IOMMU posts interrupts "
                                   "of assigned devices, which so go unseen"
                                   : ""));
-    set_audio_task(p, found.audio_task);
 }
 
+/*
+ * The user waits: who plays is one ioctl. To look for the devices, through the
+ * whole machine with the BQL, takes 700,000 instructions: that is the recheck's.
+ */
 void vamp_sound_track(VampPolicy *p)
 {
-    look(p, 0);
+    VampKvmSound found;
+    char *why;
+
+    if (!p->tracking) {
+        return;
+    }
+    why = hindrance(p);
+    if (why) {
+        stop(p, why);
+    } else {
+        note_player(p, &found);
+    }
 }
 
 void vamp_sound_track_recheck(VampPolicy *p)

@@ -225,9 +225,12 @@ void vamp_sound_close(VampPolicy *p);
 
 /* --- sound-track.c: which task plays --------------------------------------- */
 
-/* Names the sound devices to KVM's modules; notes who plays. */
+/* Notes who plays, if KVM's modules know the sound devices. */
 void vamp_sound_track(VampPolicy *p);
-/* The same; makes the new plan true if it matters to the running one. */
+/*
+ * Names the sound devices to KVM's modules, and notes who plays; makes the new
+ * plan true if it matters to the running one.
+ */
 void vamp_sound_track_recheck(VampPolicy *p);
 void vamp_sound_track_fini(VampPolicy *p);
 /* For vamp-query: looks, and tells. */
