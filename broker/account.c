@@ -134,7 +134,7 @@ static bool is_left_alone(const Vm *vm, int64_t now_ns)
 {
     int64_t look_ms = MAX(IDLE_LOOK_MS, IDLE_LOOK_VM_MS * vm->b->vms->len);
 
-    return vm->idle && !vm->interactive && !vm->io_boost &&
+    return vm->idle && !vm->interactive && !vm->lingers &&
            now_ns < vm->measured_ns + look_ms * MS;
 }
 
@@ -245,7 +245,7 @@ static bool anybody_treated(const Broker *b)
     for (i = 0; i < b->vms->len; i++) {
         const Vm *vm = g_ptr_array_index(b->vms, i);
 
-        if (vm->interactive || vm->background || vm->io_boost) {
+        if (vm->interactive || vm->background || vm->lingers) {
             return true;
         }
     }

@@ -80,7 +80,9 @@ struct Vm {
     GPtrArray *threads;         /* all VmThread, vhost ones too */
     unsigned interactive;       /* vCPUs of that class */
     unsigned background;
-    bool io_boost;
+    bool io_boost;              /* its helpers serve an interactive vCPU */
+    bool lingers;               /* its main loop does, or did lately */
+    int64_t calm_ns;            /* since when no vCPU is interactive */
     bool rr_refused;
     int64_t refused_ns;         /* when */
     int refused_err;            /* errno */
@@ -127,6 +129,7 @@ typedef struct BrokerOptions {
     char *metrics_file;
     unsigned metrics_s;
     unsigned period_ms;         /* 0: by the number of busy VMs */
+    unsigned linger_ms;         /* 0: the main loop is calm at once */
     bool dry_run;
     bool sandbox;
     GArray *uids;               /* uid_t that may register, or NULL: all */
@@ -175,7 +178,9 @@ int vm_set_class(Vm *vm, uint32_t slot, enum vamp_class vclass);
 void vm_apply(Vm *vm);
 /* Looks for the VM's group, its vCPUs' groups and its vhost workers. */
 void vm_settle(Vm *vm);
-/* IO threads back, once no vCPU is interactive. */
+/*
+ * IO threads back, once no vCPU is interactive; the main loop's a while later.
+ */
 void vm_calm(Vm *vm);
 /* Forgets threads that have ended. */
 void vm_drop_ended(Vm *vm);

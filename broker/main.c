@@ -19,6 +19,9 @@
 
 #define STATE_FILE      "/run/vamp/broker.state"
 #define METRICS_S       15
+/* A user who reads what is there goes on within some seconds. */
+#define LINGER_MS       10000
+#define LINGER_MAX_MS   60000
 #define PERIOD_MIN_MS   10
 #define PERIOD_MAX_MS   1000
 
@@ -41,6 +44,8 @@ static void usage(const char *name)
 "                           (%s)\n"
 "      --period=MS          between two looks at the ledger, %d..%d (50 to\n"
 "                           200, by the number of VMs that are busy)\n"
+"      --linger=MS          that a main loop keeps real-time class after a phase,\n"
+"                           for the next event, 0..%d (%d)\n"
 "      --metrics-file=FILE  write OpenMetrics text there\n"
 "      --metrics-interval=S seconds between two writes (%d)\n"
 "      --dry-run            change nothing, say what would be changed\n"
@@ -54,7 +59,7 @@ static void usage(const char *name)
 "  -h, --help               show this\n"
 "  -V, --version            show the version\n",
            name, VAMP_BROKER_SOCKET, STATE_FILE, PERIOD_MIN_MS, PERIOD_MAX_MS,
-           METRICS_S);
+           LINGER_MAX_MS, LINGER_MS, METRICS_S);
 }
 
 static bool parse_number(const char *option, const char *text, unsigned min,
@@ -105,8 +110,9 @@ static bool parse_uids(const char *text, GArray **uids)
 }
 
 enum {
-    OPT_STATE = 256, OPT_PERIOD, OPT_METRICS_FILE, OPT_METRICS_INTERVAL,
-    OPT_DRY_RUN, OPT_SANDBOX, OPT_FOREGROUND, OPT_STATUS, OPT_JSON, OPT_METRICS,
+    OPT_STATE = 256, OPT_PERIOD, OPT_LINGER, OPT_METRICS_FILE,
+    OPT_METRICS_INTERVAL, OPT_DRY_RUN, OPT_SANDBOX, OPT_FOREGROUND, OPT_STATUS,
+    OPT_JSON, OPT_METRICS,
 };
 
 static const struct option options[] = {
@@ -116,6 +122,7 @@ static const struct option options[] = {
     { "uid", required_argument, NULL, 'u' },
     { "state", required_argument, NULL, OPT_STATE },
     { "period", required_argument, NULL, OPT_PERIOD },
+    { "linger", required_argument, NULL, OPT_LINGER },
     { "metrics-file", required_argument, NULL, OPT_METRICS_FILE },
     { "metrics-interval", required_argument, NULL, OPT_METRICS_INTERVAL },
     { "dry-run", no_argument, NULL, OPT_DRY_RUN },
@@ -146,6 +153,7 @@ static void parse(int argc, char **argv, Command *c)
             .socket = (char *)VAMP_BROKER_SOCKET,
             .mode = 0660,
             .state_file = (char *)STATE_FILE,
+            .linger_ms = LINGER_MS,
             .metrics_s = METRICS_S,
             .sandbox = true,
         },
@@ -171,6 +179,10 @@ static void parse(int argc, char **argv, Command *c)
         case OPT_PERIOD:
             ok = parse_number("--period", optarg, PERIOD_MIN_MS, PERIOD_MAX_MS,
                               &o->period_ms);
+            break;
+        case OPT_LINGER:
+            ok = parse_number("--linger", optarg, 0, LINGER_MAX_MS,
+                              &o->linger_ms);
             break;
         case OPT_METRICS_FILE:
             o->metrics_file = optarg;

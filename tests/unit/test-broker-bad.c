@@ -325,6 +325,7 @@ static void test_options(void)
 {
     static const char *const wrong[][2] = {
         { "--period=5", "10..1000" },
+        { "--linger=60001", "0..60000" },
         { "--mode=999", "0..0777" },
         { "--uid=no-such-user-here", "there is no user" },
         { "--sandbox=maybe", "on or off" },

@@ -51,14 +51,15 @@ static inline char *read_file(const char *name)
 
 /* --- the broker ---------------------------------------------------------- */
 
+/* What is not about it does not wait for main loops that linger. */
 static inline void broker_spawn(const char *const *more)
 {
     const char *sandbox = getenv("VAMP_BROKER_SANDBOX") ?: "on";
     const char *argv[24] = {
         program, "--socket", socket_path, "--state", state_path, "--mode",
-        "666", "--sandbox", sandbox,
+        "666", "--sandbox", sandbox, "--linger", "0",
     };
-    unsigned n = 9;
+    unsigned n = 11;
     int log;
 
     while (more && *more) {

@@ -43,6 +43,56 @@ static void test_phase(void)
     broker_stop();
 }
 
+static uint64_t ledger_steps(void)
+{
+    QDict *all = broker_status();
+    uint64_t steps = qdict_get_int(qdict_get_qdict(all, "host"), "steps");
+
+    qobject_unref(all);
+    return steps;
+}
+
+/* The next event comes to the main loop, and to no other thread. */
+static void test_linger(void)
+{
+    static const char *const longest[] = { "--linger", "60000", NULL };
+    static const char *const a_while[] = { "--linger", "200", NULL };
+    uint64_t steps;
+    TestVm vm;
+
+    broker_start(longest);
+    vm_start(&vm, socket_path, 0);
+    vm_register(&vm, "linger");
+    /* A phase has to come first. */
+    g_assert_true(all_found(&vm));
+    phase_begin(&vm);
+    EVENTUALLY(is_sched(vm.pid, RR, 2));
+    EVENTUALLY(is_sched(vm.shared->tid[VM_THREADS - 1], RR, 2));
+    phase_end(&vm);
+    EVENTUALLY(is_found(vm.shared->tid[VM_THREADS - 1]));
+    g_assert_true(is_found(vm.shared->tid[0]));
+    EVENTUALLY(vm.page->state == VAMP_BROKER_NORMAL);
+    /* Each step of the ledger could take it back. */
+    steps = ledger_steps();
+    EVENTUALLY(ledger_steps() > steps + 3);
+    g_assert_true(is_sched(vm.pid, RR, 2));
+    close(vm.fd);
+    vm.fd = -1;
+    EVENTUALLY(all_found(&vm));
+    vm_end(&vm);
+    broker_stop();
+
+    broker_start(a_while);
+    vm_start(&vm, socket_path, 0);
+    vm_register(&vm, "linger");
+    phase_begin(&vm);
+    EVENTUALLY(is_sched(vm.pid, RR, 2));
+    phase_end(&vm);
+    EVENTUALLY(all_found(&vm));
+    vm_end(&vm);
+    broker_stop();
+}
+
 static void test_ratio(void)
 {
     TestVm vm;
@@ -482,6 +532,7 @@ int main(int argc, char **argv)
         return 0;
     }
     g_test_add_func("/broker/phase", test_phase);
+    g_test_add_func("/broker/linger", test_linger);
     g_test_add_func("/broker/ratio", test_ratio);
     g_test_add_func("/broker/thread-del", test_thread_del);
     g_test_add_func("/broker/thread-ends", test_thread_ends);
