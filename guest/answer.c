@@ -57,6 +57,7 @@ char *daemon_answer(void *opaque, const Request *request)
 {
     Daemon *d = opaque;
 
+    daemon_complete(d);
     switch (request->verb) {
     case REQUEST_TASKS:
         return daemon_tasks(d);

@@ -42,7 +42,8 @@ struct Daemon {
     Sound *sound;               /* only NULL while it begins */
     Host *host;                 /* NULL: not wanted */
     Control *control;
-    guint tick_source, phase_source, settle_source, review_source;
+    guint tick_source, phase_source;
+    guint evict_source, review_source, settle_source;   /* in this order */
     bool phase_by_host;
     uint64_t review_until_ns;   /* what review_source finds later, is too late */
 
@@ -62,9 +63,12 @@ GArray *daemon_background(Daemon *d, uint64_t now);
 
 /*
  * A user is served from now on; @length_ms 0: while there are slow tasks. @soon:
- * that he does not wait, what the last look found may do at first.
+ * that he does not wait, only the slow tasks of the last look go at once.
  */
 void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms, bool soon);
+
+/* Does now what a phase that began soon has left for later. */
+void daemon_complete(Daemon *d);
 
 /* @why: constant. The split of the static mode stays. */
 void daemon_phase_over(Daemon *d, const char *why);

@@ -23,13 +23,20 @@
 #define SETTLE_MS   1000
 /*
  * A look at 60 processes takes as long as a short answer, for which the user
- * waits meanwhile: at first, one that is not older will do. 50 ms is what a user
- * does not notice, and most answers take less.
+ * waits meanwhile; so does what is done to all others when the slow tasks have
+ * left. At first, a look that is not older will do, and the others can wait.
+ * 100 ms is what a user hardly notices, and most answers take less.
  */
 #define RECENT_NS   (2 * NS_PER_S)
-#define REVIEW_MS   50
+#define REVIEW_MS   100
 /* A guest that is full may be late: then what the user has begun would count. */
-#define REVIEW_LATE_MS  200
+#define REVIEW_LATE_MS  250
+/*
+ * Where a vCPU has no slow task, the guest's scheduler takes the answer there,
+ * and a short one is given before the slow tasks are bound. Half of what an
+ * isolation may take.
+ */
+#define EVICT_MS    10
 
 uint64_t daemon_now(void)
 {
@@ -213,10 +220,16 @@ static unsigned fast_wanted(Daemon *d, uint64_t now)
     return plan_fast(&in, &d->reason);
 }
 
+static void count_isolation(Daemon *d, uint64_t now)
+{
+    d->isolations++;
+    d->latency_ns = daemon_now() - now;
+}
+
 void daemon_apply(Daemon *d, uint64_t now, const char *why)
 {
     unsigned n = fast_wanted(d, now);
-    bool began = n && !d->place.split;
+    bool began = n && !d->place.split, completed = began || d->place.partial;
     CpuSet fast, slow;
 
     if (!n) {
@@ -234,17 +247,41 @@ void daemon_apply(Daemon *d, uint64_t now, const char *why)
         d->nr_irqs = irq_pin(d->options->irqs, &fast, d->state, d->file);
     }
     if (began) {
+        count_isolation(d, now);
+    }
+    if (completed) {
         g_autofree char *f = cpus_format(&fast), *s = cpus_format(&slow);
 
         d->settle_source = g_timeout_add(SETTLE_MS, settle, d);
-        d->isolations++;
-        d->latency_ns = daemon_now() - now;
         log_info(LOG_PHASE, "isolation: %u slow threads on vCPUs %s, %u fast "
                  "ones on %s, %u left alone (%" PRIu64 " us)", d->place.nr_slow,
                  s, d->place.nr_fast, f, d->place.nr_left,
                  d->latency_ns / 1000);
     }
     tell_split(d);
+}
+
+/*
+ * What the user's program must not wait behind, and no more: the review
+ * does all else.
+ */
+static void evict(Daemon *d, uint64_t now)
+{
+    bool began = !d->place.split;
+    unsigned n = began ? fast_wanted(d, now) : 0;
+    CpuSet fast = d->place.fast, slow = d->place.slow;
+
+    if (began && !n) {
+        return;
+    }
+    if (began) {
+        cpus_split(&d->cpus, n, &fast, &slow);
+    }
+    if (!place_evict(&d->place, &fast, &slow, d->slow)) {
+        d->reason = "the state file cannot be written";
+    } else if (began) {
+        count_isolation(d, now);
+    }
 }
 
 static void set_slow(Daemon *d, GArray *slow)
@@ -274,6 +311,7 @@ void daemon_phase_over(Daemon *d, const char *why)
 
     g_clear_handle_id(&d->phase_source, g_source_remove);
     g_clear_handle_id(&d->review_source, g_source_remove);
+    g_clear_handle_id(&d->evict_source, g_source_remove);
     d->phase_by_host = false;
     vamp_policy_reset(d->policy, now);
     set_slow(d, g_array_new(false, false, sizeof(SlowTask)));
@@ -289,13 +327,14 @@ static gboolean phase_timer(gpointer opaque)
     return G_SOURCE_REMOVE;
 }
 
-/* Has something changed since the threads have got their places? */
+/* Has something changed since all threads have got their places? */
 static bool stale(Daemon *d, uint64_t now)
 {
     unsigned n = fast_wanted(d, now);
 
     /* Also tasks that began beside those that have a place. */
-    return n != (d->place.split ? cpus_count(&d->place.fast) : 0) ||
+    return d->place.partial ||
+           n != (d->place.split ? cpus_count(&d->place.fast) : 0) ||
            (n && d->placed_list != scan_list(d->scan));
 }
 
@@ -327,7 +366,7 @@ static void review(Daemon *d, uint64_t now, uint64_t at)
     GArray *found = find_slow(d, at);
 
     if (d->place.split && same_tasks(d->slow, found) && !stale(d, now)) {
-        /* All have their places: a user who types waits for nothing more. */
+        /* All have their places. */
         g_array_unref(found);
     } else {
         set_slow(d, found);
@@ -336,28 +375,75 @@ static void review(Daemon *d, uint64_t now, uint64_t at)
     }
 }
 
-static gboolean review_timer(gpointer opaque)
+static gboolean evict_timer(gpointer opaque)
 {
     Daemon *d = opaque;
+
+    d->evict_source = 0;
+    evict(d, daemon_now());
+    return G_SOURCE_REMOVE;
+}
+
+/* Has an answer a vCPU without a slow task? */
+static bool has_room(const Daemon *d)
+{
+    unsigned i;
+
+    for (i = 0; i < d->slow->len; i++) {
+        /* Nobody knows how many vCPUs the others want. */
+        if (g_array_index(d->slow, SlowTask, i).kind != SLOW_THREAD) {
+            return false;
+        }
+    }
+    return d->slow->len < cpus_count(&d->cpus);
+}
+
+/* The same, of the slow tasks only, as soon as it is needed. */
+static void review_slow(Daemon *d, uint64_t now)
+{
+    GArray *found = find_slow(d, d->looked_ns);
+
+    if (d->place.split && same_tasks(d->slow, found)) {
+        g_array_unref(found);
+        return;
+    }
+    set_slow(d, found);
+    if (!has_room(d)) {
+        evict(d, now);
+    } else if (d->slow->len && !d->evict_source) {
+        d->evict_source = g_timeout_add(EVICT_MS, evict_timer, d);
+    }
+}
+
+void daemon_complete(Daemon *d)
+{
     uint64_t now = daemon_now();
 
-    d->review_source = 0;
+    if (!d->review_source) {
+        return;
+    }
+    g_clear_handle_id(&d->review_source, g_source_remove);
+    g_clear_handle_id(&d->evict_source, g_source_remove);
     if (now < d->review_until_ns) {
         look(d, now);
         review(d, now, now);
+    } else if (stale(d, now)) {
+        daemon_apply(d, now, NULL);
+        name_slow(d);
     }
+    sound_look(d->sound);
+}
+
+static gboolean review_timer(gpointer opaque)
+{
+    daemon_complete(opaque);
     return G_SOURCE_REMOVE;
 }
 
 void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms, bool soon)
 {
-    bool recent = soon && d->looked_ns && now - d->looked_ns < RECENT_NS;
-
-    if (!recent) {
+    if (!soon || !d->looked_ns || now - d->looked_ns >= RECENT_NS) {
         look(d, now);
-    } else if (!d->review_source) {
-        d->review_source = g_timeout_add(REVIEW_MS, review_timer, d);
-        d->review_until_ns = now + REVIEW_LATE_MS * NS_PER_MS;
     }
     vamp_policy_begin(d->policy, now, VAMP_CAUSE_INPUT, NULL);
     d->phases++;
@@ -365,12 +451,20 @@ void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms, bool soon)
      * Whatever the policy says of the vCPUs' load: that is counted in ticks,
      * of which a vCPU misses some while its host does not run it.
      */
-    review(d, now, d->looked_ns);
+    if (!soon) {
+        review(d, now, d->looked_ns);
+        sound_look(d->sound);
+    } else {
+        review_slow(d, now);
+        if (!d->review_source) {
+            d->review_source = g_timeout_add(REVIEW_MS, review_timer, d);
+            d->review_until_ns = now + REVIEW_LATE_MS * NS_PER_MS;
+        }
+    }
     g_clear_handle_id(&d->phase_source, g_source_remove);
     if (length_ms) {
         d->phase_source = g_timeout_add(length_ms, phase_timer, d);
     }
-    sound_look(d->sound);
 }
 
 /* --- sensors -------------------------------------------------------------- */
@@ -455,6 +549,7 @@ static void cpus_came(void *opaque)
 {
     Daemon *d = opaque;
 
+    place_prepare(&d->place);
     if (cpus_changed(d)) {
         g_autofree char *text = cpus_format(&d->cpus);
 
@@ -489,6 +584,10 @@ static gboolean tick(gpointer opaque)
     uint64_t now = daemon_now();
     bool dropped;
 
+    if (d->review_source) {
+        /* It is about to look, when the user has his answer. */
+        return G_SOURCE_CONTINUE;
+    }
     cpus_came(d);
     look(d, now);
     if (d->host) {
@@ -619,6 +718,7 @@ void daemon_end(Daemon *d)
     g_clear_handle_id(&d->tick_source, g_source_remove);
     g_clear_handle_id(&d->phase_source, g_source_remove);
     g_clear_handle_id(&d->review_source, g_source_remove);
+    g_clear_handle_id(&d->evict_source, g_source_remove);
     control_end(d->control);
     input_end(d->input);
     d->reason = "vdiguest ends";

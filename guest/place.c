@@ -86,6 +86,36 @@ static void sweep_known(Place *p, EachThread each)
     scan_each(p->scan, sweep_threads, &s);
 }
 
+static void sweep_if_slow(pid_t pid, void *opaque)
+{
+    Sweep *s = opaque;
+
+    if (scan_belongs(s->place->scan, s->place->slow_tasks, pid, 0)) {
+        sweep_threads(pid, s);
+    }
+}
+
+/* Only what belongs to the slow tasks: soonest. */
+static void sweep_slow(Place *p, EachThread each)
+{
+    Sweep s = { .place = p, .each = each };
+    bool whole = false;
+    unsigned i;
+
+    for (i = 0; i < p->slow_tasks->len; i++) {
+        const SlowTask *t = &g_array_index(p->slow_tasks, SlowTask, i);
+
+        if (t->kind == SLOW_THREAD) {
+            each(p, t->pid, t->id);
+        } else {
+            whole = true;
+        }
+    }
+    if (whole) {
+        scan_each(p->scan, sweep_if_slow, &s);
+    }
+}
+
 int place_cpus(CpuSet *cpus)
 {
     CpuSet online;
@@ -100,6 +130,13 @@ int place_cpus(CpuSet *cpus)
     return ret;
 }
 
+void place_prepare(Place *p)
+{
+    if (!p->split && (cpus_online(&p->online) < 0 || place_cpus(&p->all) < 0)) {
+        memset(&p->all, 0, sizeof(p->all));
+    }
+}
+
 static bool contains(GHashTable *tids, pid_t tid)
 {
     return tids && g_hash_table_contains(tids, GINT_TO_POINTER(tid));
@@ -111,18 +148,19 @@ static bool is_left(const Place *p, pid_t tid)
 }
 
 /*
- * Has this thread its affinity, @mask, from one that was evicted, or is it one?
+ * Was this thread evicted, or has it its affinity, @mask, from one that was?
  * Nobody binds himself to just these CPUs in so short a time.
  */
 static bool is_evicted(const Place *p, pid_t pid, pid_t tid,
                        const CpuSet *mask)
 {
+    const State *s = p->state;
     ProcStat st;
 
-    return contains(p->state->only, tid) ||
-           (g_hash_table_size(p->state->only) && cpus_equal(mask, &p->slow) &&
+    return contains(s->only, tid) ||
+           (s->only_ticks && state_has_set(s, mask, &p->online) &&
             procfs_thread_stat(pid, tid, &st) &&
-            st.start_ticks >= p->evicted_ticks);
+            st.start_ticks >= s->only_ticks);
 }
 
 /* Whose own affinity could be taken for ours? */
@@ -132,8 +170,8 @@ static void survey_thread(Place *p, pid_t pid, pid_t tid)
 
     if (cpus_get_affinity(tid, &mask) == 0 &&
         (cpus_within(&mask, &p->fast) || cpus_within(&mask, &p->slow)) &&
-        !(p->split ? state_has_part(p->state, &mask) :
-                     is_evicted(p, pid, tid, &mask))) {
+        !(p->partial ? is_evicted(p, pid, tid, &mask) :
+                       state_has_part(p->state, &mask))) {
         g_hash_table_add(p->state->leave, GINT_TO_POINTER(tid));
     }
 }
@@ -245,6 +283,12 @@ static void add_sets(Place *p)
     state_add_set(p->state, &p->slow);
 }
 
+static void forget_evicted(State *st)
+{
+    g_hash_table_remove_all(st->only);
+    st->only_ticks = 0;
+}
+
 static void note_evicted(Place *p, pid_t pid, pid_t tid)
 {
     CpuSet mask;
@@ -252,35 +296,6 @@ static void note_evicted(Place *p, pid_t pid, pid_t tid)
     if (cpus_get_affinity(tid, &mask) == 0 && cpus_equal(&mask, &p->all) &&
         is_ordinary(tid)) {
         g_hash_table_add(p->state->only, GINT_TO_POINTER(tid));
-    }
-}
-
-static void note_evicted_process(pid_t pid, void *opaque)
-{
-    Sweep *s = opaque;
-
-    if (scan_belongs(s->place->scan, s->place->slow_tasks, pid, 0)) {
-        sweep_threads(pid, s);
-    }
-}
-
-static void note_all_evicted(Place *p)
-{
-    Sweep s = { .place = p, .each = note_evicted };
-    bool whole = false;
-    unsigned i;
-
-    for (i = 0; i < p->slow_tasks->len; i++) {
-        const SlowTask *t = &g_array_index(p->slow_tasks, SlowTask, i);
-
-        if (t->kind == SLOW_THREAD) {
-            note_evicted(p, t->pid, t->id);
-        } else {
-            whole = true;
-        }
-    }
-    if (whole) {
-        scan_each(p->scan, note_evicted_process, &s);
     }
 }
 
@@ -293,49 +308,44 @@ static uint64_t boot_ticks(void)
     return (uint64_t)ts.tv_sec * hz + ts.tv_nsec / (NS_PER_S / hz);
 }
 
-/*
- * Before all threads are looked at, who is in the way goes. False: the state
- * cannot be written, nothing is changed.
- */
+/* False: the state cannot be written, nothing is changed. */
 static bool evict(Place *p)
 {
+    State *st = p->state;
+    unsigned known = g_hash_table_size(st->only);
     GHashTableIter iter;
     gpointer tid;
 
-    note_all_evicted(p);
-    if (!g_hash_table_size(p->state->only)) {
+    sweep_slow(p, note_evicted);
+    if (g_hash_table_size(st->only) == known) {
         return true;
     }
-    if (!state_save(p->file, p->state)) {
+    add_sets(p);
+    if (!known) {
+        st->only_ticks = boot_ticks();
+    }
+    if (!state_save(p->file, st)) {
         return false;
     }
-    p->evicted_ticks = boot_ticks();
-    g_hash_table_iter_init(&iter, p->state->only);
+    p->nr_slow = 0;
+    g_hash_table_iter_init(&iter, st->only);
     while (g_hash_table_iter_next(&iter, &tid, NULL)) {
         /* One that stays is looked at again with all the others. */
-        cpus_set_affinity(GPOINTER_TO_INT(tid), &p->slow);
+        if (cpus_set_affinity(GPOINTER_TO_INT(tid), &p->slow) == 0) {
+            p->nr_slow++;
+        }
     }
     return true;
 }
 
-/* Notes in the state what is to be done, false if that cannot be. */
+/* Notes in the state what all others ask for, false if that cannot be. */
 static bool note(Place *p)
 {
     State *st = p->state;
 
-    if (!p->split) {
-        memset(&st->back, 0, sizeof(st->back));
-        if (!cpus_equal(&p->all, &p->online)) {
-            st->back = p->all;
-        }
-        add_sets(p);
-        if (!evict(p)) {
-            return false;
-        }
-    }
     sweep_known(p, survey_thread);
     add_sets(p);
-    g_hash_table_remove_all(st->only);
+    forget_evicted(st);
     return state_save(p->file, st);
 }
 
@@ -363,15 +373,60 @@ static void place_all(Place *p, void (*sweep_all)(Place *, EachThread),
     p->slow_tasks = NULL;
 }
 
+/* False, with nothing changed, if it is not known where who may run. */
+static bool begin(Place *p, const CpuSet *fast, const CpuSet *slow)
+{
+    State *st = p->state;
+
+    if (!cpus_count(&p->all)) {
+        place_prepare(p);
+    }
+    if (!cpus_count(&p->all)) {
+        return false;
+    }
+    memset(&st->back, 0, sizeof(st->back));
+    if (!cpus_equal(&p->all, &p->online)) {
+        st->back = p->all;
+    }
+    p->fast = *fast;
+    p->slow = *slow;
+    return true;
+}
+
+bool place_evict(Place *p, const CpuSet *fast, const CpuSet *slow,
+                 const GArray *slow_tasks)
+{
+    if (p->split && !p->partial) {
+        place_all(p, sweep_slow, slow_tasks);
+        return true;
+    }
+    if (!p->split && !begin(p, fast, slow)) {
+        return false;
+    }
+    p->slow_tasks = slow_tasks;
+    p->split = p->partial = evict(p);
+    p->slow_tasks = NULL;
+    if (!p->split) {
+        place_restore(p);
+    }
+    return p->split;
+}
+
 bool place_split(Place *p, const CpuSet *fast, const CpuSet *slow,
                  const GArray *slow_tasks)
 {
-    bool first = !p->split;
+    bool same = cpus_equal(&p->fast, fast) && cpus_equal(&p->slow, slow);
+    bool first;
 
-    p->slow_tasks = slow_tasks;
-    if (first || !cpus_equal(&p->fast, fast) || !cpus_equal(&p->slow, slow)) {
-        if (cpus_online(&p->online) < 0 ||
-            (first && place_cpus(&p->all) < 0)) {
+    if (p->partial && !same) {
+        place_restore(p);
+    }
+    if (!p->split && !place_evict(p, fast, slow, slow_tasks)) {
+        return false;
+    }
+    first = p->partial;
+    if (first || !same) {
+        if (cpus_online(&p->online) < 0) {
             return false;
         }
         p->fast = *fast;
@@ -382,10 +437,10 @@ bool place_split(Place *p, const CpuSet *fast, const CpuSet *slow,
             }
             return false;
         }
+        p->partial = false;
         if (p->groups && p->groups->made) {
             make_groups(p);
         }
-        p->split = true;
     }
     place_all(p, first ? sweep_known : sweep, slow_tasks);
     return true;
@@ -413,13 +468,14 @@ static void restore_thread(Place *p, pid_t pid, pid_t tid)
     CpuSet mask;
     int ret;
 
-    if (is_left(p, tid) ||
-        (g_hash_table_size(p->state->only) && !contains(p->state->only, tid)) ||
-        cpus_get_affinity(tid, &mask) < 0) {
+    if (is_left(p, tid) || cpus_get_affinity(tid, &mask) < 0 ||
+        !state_has_part(p->state, &mask) ||
+        (g_hash_table_size(p->state->only) &&
+         !is_evicted(p, pid, tid, &mask))) {
         return;
     }
     if (!state_has_set(p->state, &mask, &p->online)) {
-        p->nr_doubtful += state_has_part(p->state, &mask);
+        p->nr_doubtful++;
         return;
     }
     ret = cpus_set_affinity(tid, back);
@@ -467,9 +523,11 @@ void place_restore(Place *p)
     }
     g_array_set_size(st->sets, 0);
     g_hash_table_remove_all(st->leave);
-    g_hash_table_remove_all(st->only);
+    forget_evicted(st);
     memset(&st->back, 0, sizeof(st->back));
+    /* What has changed meanwhile, is to be asked for anew. */
+    memset(&p->all, 0, sizeof(p->all));
     state_save(p->file, st);
-    p->split = false;
+    p->split = p->partial = false;
     p->nr_fast = p->nr_slow = p->nr_left = 0;
 }

@@ -1,11 +1,12 @@
 /*
  * vdiguest: puts every thread on the fast or the slow vCPUs, and back
  *
- * Each gets an affinity, which is soon done. A thread in the root group of
- * cpuset moves into one of two groups (groups.h) later. Any other, such as all
- * of a systemd system with cgroup v2, stays in its own: it loses neither its
- * unit nor its session, and what is to be undone is known from the affinity
- * itself. Children have what their parents have, with either.
+ * Who is slow is evicted from the fast vCPUs at once, by an affinity; others
+ * get theirs when there is time. A thread in the root group of cpuset moves
+ * into one of two groups (groups.h) later. Any other, such as all of a systemd
+ * system with cgroup v2, stays in its own: it loses neither its unit nor its
+ * session, and what is to be undone is known from the affinity itself. Children
+ * have what their parents have, with either.
  *
  * Left alone: the kernel's threads, this process, real-time and deadline
  * threads (somebody has said how urgent they are), and what may not run on
@@ -32,14 +33,15 @@ typedef struct Place {
     State *state;               /* shared with irq.h */
     Groups *groups;             /* NULL: affinities only */
     bool split;
-    CpuSet all, fast, slow;     /* while split */
+    bool partial;               /* only the evicted are bound so far */
+    CpuSet all;                 /* that may be split; empty: not known yet */
+    CpuSet fast, slow;          /* while split */
     /* Of the last sweep */
     unsigned nr_fast, nr_slow, nr_left;
 
     /* private */
     const GArray *slow_tasks;
     CpuSet online;
-    uint64_t evicted_ticks;     /* of CLOCK_BOOTTIME */
     GHashTable *in_root, *in_fast, *in_slow;
     int fast_fd, slow_fd;       /* for groups_put(), while there is in_root */
     unsigned nr_back, nr_doubtful;
@@ -50,6 +52,17 @@ typedef struct Place {
  * nothing is split. 0 or -errno.
  */
 int place_cpus(CpuSet *cpus);
+
+/* Finds out beforehand, while nothing is split, what place_evict() will ask. */
+void place_prepare(Place *p);
+
+/*
+ * What cannot wait: binds what belongs to @slow_tasks to @slow, or to the slow
+ * vCPUs of the split that stands. place_split() shall follow. False, with
+ * nothing changed, if the state file cannot be written.
+ */
+bool place_evict(Place *p, const CpuSet *fast, const CpuSet *slow,
+                 const GArray *slow_tasks);
 
 /*
  * Puts what belongs to @slow_tasks on @slow, the rest on @fast. Again with

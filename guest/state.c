@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -119,6 +120,9 @@ char *state_format(const State *st, const char *boot)
     }
     format_threads(text, "leave", st->leave);
     format_threads(text, "only", st->only);
+    if (st->only_ticks) {
+        g_string_append_printf(text, "since %" PRIu64 "\n", st->only_ticks);
+    }
     for (i = 0; i < st->irqs->len; i++) {
         const StateIrq *irq = &g_array_index(st->irqs, StateIrq, i);
         g_autofree char *found = cpus_format(&irq->found);
@@ -177,6 +181,10 @@ static bool parse_line(State *st, char **w, unsigned n)
     if (n == 2 && !strcmp(w[0], "only") && number(w[1], TID_MAX, &value)) {
         g_hash_table_add(st->only, GINT_TO_POINTER(value));
         return true;
+    }
+    if (n == 2 && !strcmp(w[0], "since")) {
+        return g_ascii_string_to_unsigned(w[1], 10, 1, G_MAXUINT64,
+                                          &st->only_ticks, NULL);
     }
     if (n == 4 && !strcmp(w[0], "irq") && number(w[1], IRQ_MAX, &value)) {
         StateIrq irq = { .irq = value };

@@ -15,6 +15,7 @@
 #define GUEST_STATE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <glib.h>
 #include <sys/types.h>
 #include "guest/cpus.h"
@@ -32,7 +33,8 @@ typedef struct StateIrq {
 typedef struct State {
     GArray *sets;               /* CpuSet: affinities that were given */
     GHashTable *leave;          /* threads that had such, or a part, before */
-    GHashTable *only;           /* not empty: others have got no affinity yet */
+    GHashTable *only;           /* not empty: only these have got one yet, */
+    uint64_t only_ticks;        /* and their children since then (BOOTTIME) */
     GArray *irqs;               /* StateIrq */
     CpuSet back;                /* what threads had; empty: unrestricted */
     char *groups;               /* folder below which groups were made */

@@ -403,6 +403,29 @@ class Tests:
         g.end()
         self.clean(hog)
 
+    def phase_short(self):
+        """The phase is over before the others have got their places; no vCPU
+        is free of hogs, so these have left by then."""
+        g = self.guest
+        hogs = [self.hogs(n) for n in range(1, 5)]
+        lines = Lines(g.hints_path, g.vm.alive)
+        g.start('-f', '2', '--phase=1000')
+        lines.send('\nhello version=1 name=test\n')
+        for hog in hogs:
+            g.isolate(hog)
+        g.wait_status(isolated=False, host='in touch')
+        count = g.status()['isolations']
+        lines.send('phase begin cause=input mixed=1 length=600000\n'
+                   'phase end\n')
+        g.wait_status(isolations=count + 1, isolated=False,
+                      reason="the host's phase is over")
+        for pid in hogs + [1]:
+            tap.check(g.cpus_of(pid) == '0-3',
+                      f'process {pid} is on {g.cpus_of(pid)}')
+        lines.close()
+        g.end()
+        self.clean(*hogs)
+
     def all(self):
         """[(name, function)], each with its tidying up."""
         def tidied(function):
@@ -440,6 +463,7 @@ class Tests:
                 ('not root', self.not_root),
                 ('--daemon', self.daemon),
                 ('the hints channel', self.host),
+                ('a phase that ends at once', self.phase_short),
             )] + [('a vCPU is unplugged and plugged', self.cpu_plug)]
 
 

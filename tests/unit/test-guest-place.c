@@ -1,7 +1,7 @@
 /*
- * Unit tests: vdiguest finds slow tasks (guest/scan.h), undoes what one before
- * it had just begun (guest/place.h), and moves threads into groups of this
- * machine's cgroup v1 (guest/groups.h), where it has one
+ * Unit tests: vdiguest finds slow tasks (guest/scan.h), evicts them and undoes
+ * what one before it had just begun (guest/place.h), and moves threads into
+ * groups of this machine's cgroup v1 (guest/groups.h), where it has one
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -234,6 +234,101 @@ static void test_only(void)
     end(other);
 }
 
+static void add_slow(GArray *slow, pid_t pid)
+{
+    SlowTask t = { .kind = SLOW_THREAD, .id = pid, .pid = pid };
+
+    g_array_append_val(slow, t);
+}
+
+static void assert_on(pid_t pid, const CpuSet *cpus)
+{
+    CpuSet mask;
+
+    g_assert_cmpint(cpus_get_affinity(pid, &mask), ==, 0);
+    g_assert_true(cpus_equal(&mask, cpus));
+}
+
+/* As one after a crash would read it. */
+static State *read_state(const char *name)
+{
+    g_autofree char *text = NULL, *boot = NULL;
+    State *st;
+    unsigned bad;
+
+    g_assert_cmpint(procfs_read(name, &text), ==, 0);
+    g_assert_cmpint(procfs_read("/proc/sys/kernel/random/boot_id", &boot), ==,
+                    0);
+    st = state_parse(text, g_strchomp(boot), &bad);
+    g_assert_cmpuint(bad, ==, 0);
+    return st;
+}
+
+/*
+ * Only who is slow leaves, also a second one before the others have a place.
+ * Killed then, all of it is undone, also of a child whom the state cannot name.
+ */
+static void test_evict(void)
+{
+    g_autofree char *dir = g_dir_make_tmp("vdiguest-XXXXXX", NULL);
+    g_autofree char *name = g_build_filename(dir, "state", NULL);
+    g_autofree char *lock = g_strconcat(name, ".lock", NULL);
+    g_autoptr(GError) err = NULL;
+    GArray *slow_tasks = g_array_new(false, false, sizeof(SlowTask));
+    pid_t hog = start(SLEEP), later = start(SLEEP), other = start(SLEEP), child;
+    CpuSet all, fast, slow;
+    Place place = { .scan = scan_new(50) }, next = { .scan = scan_new(50) };
+
+    g_assert_cmpint(place_cpus(&all), ==, 0);
+    if (cpus_count(&all) < 2) {
+        g_test_skip("one CPU");
+        goto out;
+    }
+    cpus_split(&all, 1, &fast, &slow);
+    g_assert_cmpint(cpus_set_affinity(other, &slow), ==, 0);
+    /* What was born in the same tick of the kernel's cannot be told apart. */
+    g_usleep(50000);
+    place.file = state_open(name, &place.state, &err);
+    g_assert_no_error(err);
+
+    add_slow(slow_tasks, hog);
+    g_assert_true(place_evict(&place, &fast, &slow, slow_tasks));
+    g_assert_true(place.split && place.partial);
+    g_assert_cmpuint(place.nr_slow, ==, 1);
+    assert_on(hog, &slow);
+    assert_on(later, &all);
+    add_slow(slow_tasks, later);
+    g_assert_true(place_evict(&place, &fast, &slow, slow_tasks));
+    g_assert_true(place.partial);
+    assert_on(hog, &slow);
+    assert_on(later, &slow);
+    child = start(SLEEP);
+    g_assert_cmpint(cpus_set_affinity(child, &slow), ==, 0);
+
+    /* The child has the lock's file, too: so the text alone is taken. */
+    next.file = place.file;
+    next.state = read_state(name);
+    place_restore(&next);
+    assert_on(hog, &all);
+    assert_on(later, &all);
+    assert_on(child, &all);
+    assert_on(other, &slow);
+    g_assert_true(state_is_empty(next.state));
+    state_close(next.file, next.state);
+    state_free(place.state);
+    state_free(next.state);
+    g_unlink(lock);
+    end(child);
+out:
+    g_rmdir(dir);
+    g_array_unref(slow_tasks);
+    scan_free(place.scan);
+    scan_free(next.scan);
+    end(hog);
+    end(later);
+    end(other);
+}
+
 static bool has(const Groups *g, const char *name, pid_t pid)
 {
     GHashTable *tids = groups_threads(g, name);
@@ -320,6 +415,7 @@ int main(int argc, char **argv)
     g_test_add_func("/guest/scan/worker", test_worker);
     g_test_add_func("/guest/scan/children", test_children);
     g_test_add_func("/guest/place/only", test_only);
+    g_test_add_func("/guest/place/evict", test_evict);
     g_test_add_func("/guest/groups/v1", test_v1);
     return g_test_run();
 }

@@ -181,6 +181,7 @@ static void test_state(void)
     g_assert_false(state_add_set(st, &set));
     g_hash_table_add(st->leave, GINT_TO_POINTER(4711));
     g_hash_table_add(st->only, GINT_TO_POINTER(4712));
+    st->only_ticks = 123456789012;
     cpus_parse(&irq.found, "0-3");
     cpus_parse(&irq.left, "0-1");
     g_array_append_val(st->irqs, irq);
@@ -197,6 +198,7 @@ static void test_state(void)
     g_assert_true(g_hash_table_contains(again->leave, GINT_TO_POINTER(4711)));
     g_assert_true(g_hash_table_contains(again->only, GINT_TO_POINTER(4712)));
     g_assert_cmpuint(g_hash_table_size(again->only), ==, 1);
+    g_assert_cmpuint(again->only_ticks, ==, 123456789012);
     /* A CPU that is offline is in nobody's affinity. */
     cpus_parse(&online, "0-2");
     cpus_parse(&mask, "2");
@@ -216,7 +218,7 @@ static void test_state_hostile(void)
 {
     static const char *const lines[] = {
         "cpus", "cpus -", "cpus x", "cpus 1 2", "leave -1", "leave 99999999",
-        "only", "only x", "only 1 2",
+        "only", "only x", "only 1 2", "since", "since 0", "since x",
         "irq 1 0-3", "irq x 0 0", "irq 1 - 0", "back", "back -",
         "groups 2 /sys/fs/cgroup", "groups 0 /etc",
         "groups 0 /sys/fs/cgroup/../../etc", "nonsense", "cpus 99999",
