@@ -327,6 +327,7 @@ static bool begin(Broker *b, bool *stop, Error **errp)
     GHashTable *found = NULL;
     Error *err = NULL;
 
+    task_begin();
     b->loop = loop_new();
     b->vms = g_ptr_array_new();
     b->neighbours = g_ptr_array_new_with_free_func(neighbour_free);

@@ -29,21 +29,54 @@ typedef struct KernelAttr {
 
 #define FLAG_RESET_ON_FORK  1
 
+static int get_attr(pid_t tid, KernelAttr *a)
+{
+    *a = (KernelAttr) { .size = sizeof(*a) };
+    return syscall(SYS_sched_getattr, tid, a, sizeof(*a), 0) < 0 ? -errno : 0;
+}
+
+/* Of a thread with a slice; the deadline class keeps other things there. */
+static uint64_t slice_of(const KernelAttr *a)
+{
+    return a->policy == SCHED_OTHER || a->policy == SCHED_BATCH ? a->runtime
+                                                                : 0;
+}
+
+/* The kernel's default; 0: not known, or a kernel (before 6.12) without any. */
+static uint64_t default_slice;
+
+void task_begin(void)
+{
+    KernelAttr own;
+
+    if (get_attr(0, &own) == 0) {
+        default_slice = slice_of(&own);
+    }
+}
+
+/*
+ * The kernel tells the slice that is in force, whoever chose it. Asked for
+ * again, its default would be a choice, and no longer follow the kernel's.
+ */
+static uint64_t chosen_slice(const KernelAttr *a)
+{
+    return slice_of(a) == default_slice ? 0 : slice_of(a);
+}
+
 int task_sched_get(pid_t tid, TaskSched *s)
 {
-    KernelAttr a = { .size = sizeof(a) };
+    KernelAttr a;
+    int ret = get_attr(tid, &a);
 
-    if (syscall(SYS_sched_getattr, tid, &a, sizeof(a), 0) < 0) {
-        return -errno;
+    if (ret < 0) {
+        return ret;
     }
     *s = (TaskSched) {
         .policy = a.policy,
         .prio = a.prio,
         .nice = a.nice,
         .flags = a.flags & FLAG_RESET_ON_FORK,
-        /* The deadline class keeps its parameters elsewhere: not ours. */
-        .slice_ns = a.policy == SCHED_OTHER || a.policy == SCHED_BATCH ?
-                    a.runtime : 0,
+        .slice_ns = chosen_slice(&a),
     };
     return 0;
 }

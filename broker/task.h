@@ -27,6 +27,12 @@ typedef struct TaskTimes {
     uint64_t waited_ns;     /* runnable, and not running */
 } TaskTimes;
 
+/*
+ * Before this program leaves the class that it was started in: it has a slice
+ * that nobody has chosen, to know such by.
+ */
+void task_begin(void);
+
 /* 0 or -errno. */
 int task_sched_get(pid_t tid, TaskSched *s);
 int task_sched_set(pid_t tid, const TaskSched *s);

@@ -45,7 +45,7 @@ struct Daemon {
     guint tick_source, phase_source;
     guint evict_source, review_source, settle_source;   /* in this order */
     bool phase_by_host;
-    uint64_t review_until_ns;   /* what review_source finds later, is too late */
+    uint64_t review_until_ns;   /* what review_source finds later is late */
 
     uint64_t begun_ns;
     uint64_t triggers, phases, isolations;
@@ -62,8 +62,8 @@ uint64_t daemon_now(void);
 GArray *daemon_background(Daemon *d, uint64_t now);
 
 /*
- * A user is served from now on; @length_ms 0: while there are slow tasks. @soon:
- * that he does not wait, only the slow tasks of the last look go at once.
+ * A user is served from now on; @length_ms 0: while there are slow tasks.
+ * @soon: that he does not wait, only the slow tasks of the last look go at once.
  */
 void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms, bool soon);
 

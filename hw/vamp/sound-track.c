@@ -139,7 +139,7 @@ static void look(VampPolicy *p, unsigned unused)
 
 /*
  * The user waits: who plays is one ioctl. To look for the devices, through the
- * whole machine with the BQL, takes 700,000 instructions: that is the recheck's.
+ * whole machine with the BQL, takes 700,000 instructions: the recheck does.
  */
 void vamp_sound_track(VampPolicy *p)
 {

@@ -223,7 +223,7 @@ void vamp_tracker_stop_vcpu(VampPolicy *p, unsigned vcpu, bool gone);
 void vamp_sound_open(VampPolicy *p);
 void vamp_sound_close(VampPolicy *p);
 
-/* --- sound-track.c: which task plays --------------------------------------- */
+/* --- sound-track.c: which task plays -------------------------------------- */
 
 /* Notes who plays, if KVM's modules know the sound devices. */
 void vamp_sound_track(VampPolicy *p);
@@ -356,7 +356,7 @@ VampGuestInfo *vamp_guest_info(VampPolicy *p, const VampKvmNames *names);
 /* The guest's task in address space @task; NULL if it has not told of one. */
 const struct vamp_hint_task *vamp_guest_task(uint64_t task);
 
-/* --- names.c: what the guest's module calls the tasks ---------------------- */
+/* --- names.c: what the guest's module calls the tasks --------------------- */
 
 /* Offers it if the tracker and the property allow, with a reason if not. */
 void vamp_names_open(VampPolicy *p);

@@ -43,6 +43,57 @@ static void test_phase(void)
     broker_stop();
 }
 
+/* The slice that the state file has for a thread; -1: it has no such thread. */
+static int64_t slice_in_state(pid_t tid)
+{
+    g_autofree char *text = read_file(state_path);
+    g_autofree char *key = g_strdup_printf("thread:%d:", (int)tid);
+    const char *line = strstr(text, key);
+    int64_t slice = -1;
+
+    if (line) {
+        sscanf(line, "%*s %*d %*u %*u %*d %*u %" SCNd64, &slice);
+    }
+    return slice;
+}
+
+/* What was the kernel's own choice does not become somebody's. */
+static void test_slice(void)
+{
+    const uint64_t chosen = 5000000;
+    struct sched_attr_1 {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t prio;
+        uint64_t runtime, deadline, period;
+    } a = { .size = sizeof(a), .runtime = chosen };
+    TestVm vm;
+    pid_t tid;
+
+    broker_start(NULL);
+    vm_start(&vm, socket_path, 0);
+    tid = vm.shared->tid[1];
+    g_assert_cmpint(syscall(SYS_sched_setattr, tid, &a, 0), ==, 0);
+    g_assert_cmpint(syscall(SYS_sched_getattr, tid, &a, sizeof(a), 0), ==, 0);
+    if (a.runtime != chosen) {
+        vm_end(&vm);
+        broker_stop();
+        g_test_skip("this kernel knows no slices of single threads");
+        return;
+    }
+    vm_register(&vm, "slice");
+    phase_begin(&vm);
+    EVENTUALLY(slice_in_state(vm.shared->tid[0]) == 0);
+    EVENTUALLY(slice_in_state(tid) == (int64_t)chosen);
+    phase_end(&vm);
+    EVENTUALLY(all_found(&vm));
+    g_assert_cmpint(syscall(SYS_sched_getattr, tid, &a, sizeof(a), 0), ==, 0);
+    g_assert_cmpuint(a.runtime, ==, chosen);
+    vm_end(&vm);
+    broker_stop();
+}
+
 static uint64_t ledger_steps(void)
 {
     QDict *all = broker_status();
@@ -532,6 +583,7 @@ int main(int argc, char **argv)
         return 0;
     }
     g_test_add_func("/broker/phase", test_phase);
+    g_test_add_func("/broker/slice", test_slice);
     g_test_add_func("/broker/linger", test_linger);
     g_test_add_func("/broker/ratio", test_ratio);
     g_test_add_func("/broker/thread-del", test_thread_del);
