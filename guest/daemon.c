@@ -29,7 +29,7 @@
  */
 #define RECENT_NS   (2 * NS_PER_S)
 #define REVIEW_MS   100
-/* A guest that is full may be late: then what the user has begun would count. */
+/* A full guest may be late: then what the user has begun would count. */
 #define REVIEW_LATE_MS  250
 /*
  * Where a vCPU has no slow task, the guest's scheduler takes the answer there,
@@ -519,21 +519,31 @@ static void sound_came(void *opaque)
 /* Sets d->cpus; true if they are others than before. */
 static bool cpus_changed(Daemon *d)
 {
-    CpuSet online, before = d->cpus;
+    CpuSet online, cpus;
+    bool plugged;
     unsigned cpu;
 
-    if (cpus_online(&online) < 0 || cpus_equal(&online, &d->online)) {
+    if (cpus_online(&online) < 0) {
         return false;
     }
+    plugged = !cpus_equal(&online, &d->online);
     d->online = online;
     /* What is new, or has gone, is in nobody's set: begin again. */
-    if (d->place.split) {
+    if (plugged && d->place.split) {
         d->reason = "the vCPUs have changed";
         release(d);
     }
-    if (place_cpus(&d->cpus) < 0) {
-        d->cpus = before;
+    /*
+     * A CPU is online a moment before a thread may run there. While split, init
+     * has only a part of them.
+     */
+    if (d->place.split || place_cpus(&cpus) < 0) {
+        cpus = d->cpus;
     }
+    if (!plugged && cpus_equal(&cpus, &d->cpus)) {
+        return false;
+    }
+    d->cpus = cpus;
     for (cpu = 0; cpu < d->policy->max_vcpus; cpu++) {
         if (cpus_has(&d->cpus, cpu) && !d->policy->vcpu[cpu].present) {
             vamp_policy_vcpu_add(d->policy, cpu);
