@@ -63,7 +63,7 @@ GArray *daemon_background(Daemon *d, uint64_t now);
 
 /*
  * A user is served from now on; @length_ms 0: while there are slow tasks.
- * @soon: that he does not wait, only the slow tasks of the last look go at once.
+ * @soon: that he does not wait, only the slow tasks of the last look go.
  */
 void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms, bool soon);
 
