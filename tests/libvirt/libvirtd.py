@@ -183,8 +183,11 @@ class Libvirtd:
         conf = os.path.join(self.rundir, 'libvirtd.conf')
         with open(conf, 'w', encoding='utf-8') as f:
             f.write('auth_unix_ro = "none"\nauth_unix_rw = "none"\n')
+        # It knows no architecture without a QEMU that it finds by itself, and
+        # the machine may have none.
+        env = dict(os.environ, PATH=f'{self.rundir}:{os.environ["PATH"]}')
         with open(self.log, 'ab') as log:
-            self._proc = subprocess.Popen(['libvirtd', '-f', conf],
+            self._proc = subprocess.Popen(['libvirtd', '-f', conf], env=env,
                                           stdin=subprocess.DEVNULL, stdout=log,
                                           stderr=log)
         deadline = time.monotonic() + START_S
