@@ -25,9 +25,11 @@ struct Daemon {
     unsigned fast;              /* 0: half of the vCPUs */
     CpuSet online;
     CpuSet cpus;                /* those that can be split */
+    bool cpus_settle;           /* one has come or gone: not before a tick */
     Scan *scan;
     struct vamp_policy *policy; /* when a phase begins, and at what load */
     uint64_t looked_ns;         /* last look; 0: none */
+    bool calm;                  /* by that, a key asks for nothing urgent */
     uint64_t *ticks;            /* of each vCPU, busy, at the last look */
     uint64_t tick_ns;
     GArray *slow;               /* SlowTask of this phase */

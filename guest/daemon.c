@@ -33,7 +33,7 @@
 #define REVIEW_LATE_MS  250
 /*
  * Where a vCPU has no slow task, the guest's scheduler takes the answer there,
- * and a short one is given before the slow tasks are bound. Half of what an
+ * and a short one is given before it is even asked who is slow. Half of what an
  * isolation may take.
  */
 #define EVICT_MS    10
@@ -47,41 +47,6 @@ uint64_t daemon_now(void)
 }
 
 /* --- who is slow ---------------------------------------------------------- */
-
-/* Brings all loads up to @now. */
-static void look(Daemon *d, uint64_t now)
-{
-    g_autofree char *text = NULL;
-    uint64_t busy_ns = 0;
-    unsigned cpu;
-
-    if (d->looked_ns && now <= d->looked_ns) {
-        return;
-    }
-    if (procfs_read("/proc/stat", &text) == 0) {
-        for (cpu = 0; cpu < d->policy->max_vcpus; cpu++) {
-            uint64_t ticks;
-
-            if (!cpus_has(&d->cpus, cpu)) {
-                continue;
-            }
-            ticks = procfs_parse_busy(text, cpu);
-            if (d->looked_ns && ticks > d->ticks[cpu]) {
-                uint64_t ns = (ticks - d->ticks[cpu]) * d->tick_ns;
-
-                busy_ns += ns;
-                /*
-                 * Run delay is each task's own here (scan.h); if anybody
-                 * waits, the vCPUs are busy enough for the policy.
-                 */
-                vamp_policy_vcpu_load(d->policy, cpu, d->looked_ns, now, ns, 0);
-            }
-            d->ticks[cpu] = ticks;
-        }
-    }
-    scan_look(d->scan, now, busy_ns);
-    d->looked_ns = now;
-}
 
 /* What the companion module shows of the host's tasks. */
 static void add_module_tasks(GArray *slow)
@@ -146,6 +111,86 @@ static GArray *find_slow(Daemon *d, uint64_t now)
     }
     g_hash_table_unref(players);
     return slow;
+}
+
+/* The same tasks, in whatever order? */
+static bool same_tasks(const GArray *x, const GArray *y)
+{
+    unsigned i, j;
+
+    for (i = 0; x->len == y->len && i < x->len; i++) {
+        const SlowTask *t = &g_array_index(x, SlowTask, i);
+
+        for (j = 0; j < y->len; j++) {
+            const SlowTask *u = &g_array_index(y, SlowTask, j);
+
+            if (t->kind == u->kind && t->id == u->id && t->pid == u->pid) {
+                break;
+            }
+        }
+        if (j == y->len) {
+            return false;
+        }
+    }
+    return x->len == y->len;
+}
+
+/* Has an answer a vCPU without any of @slow? */
+static bool has_room(const Daemon *d, const GArray *slow)
+{
+    unsigned i;
+
+    for (i = 0; i < slow->len; i++) {
+        /* Nobody knows how many vCPUs the others want. */
+        if (g_array_index(slow, SlowTask, i).kind != SLOW_THREAD) {
+            return false;
+        }
+    }
+    return slow->len < cpus_count(&d->cpus);
+}
+
+/* Can all that is slow at @now wait until a short answer has been given? */
+static bool is_calm(Daemon *d, uint64_t now)
+{
+    g_autoptr(GArray) found = find_slow(d, now);
+
+    return d->place.split ? same_tasks(d->slow, found) : has_room(d, found);
+}
+
+/* Brings all loads up to @now. */
+static void look(Daemon *d, uint64_t now)
+{
+    g_autofree char *text = NULL;
+    uint64_t busy_ns = 0;
+    unsigned cpu;
+
+    if (d->looked_ns && now <= d->looked_ns) {
+        return;
+    }
+    if (procfs_read("/proc/stat", &text) == 0) {
+        for (cpu = 0; cpu < d->policy->max_vcpus; cpu++) {
+            uint64_t ticks;
+
+            if (!cpus_has(&d->cpus, cpu)) {
+                continue;
+            }
+            ticks = procfs_parse_busy(text, cpu);
+            if (d->looked_ns && ticks > d->ticks[cpu]) {
+                uint64_t ns = (ticks - d->ticks[cpu]) * d->tick_ns;
+
+                busy_ns += ns;
+                /*
+                 * Run delay is each task's own here (scan.h); if anybody
+                 * waits, the vCPUs are busy enough for the policy.
+                 */
+                vamp_policy_vcpu_load(d->policy, cpu, d->looked_ns, now, ns, 0);
+            }
+            d->ticks[cpu] = ticks;
+        }
+    }
+    scan_look(d->scan, now, busy_ns);
+    d->looked_ns = now;
+    d->calm = is_calm(d, now);
 }
 
 GArray *daemon_background(Daemon *d, uint64_t now)
@@ -313,6 +358,7 @@ void daemon_phase_over(Daemon *d, const char *why)
     g_clear_handle_id(&d->review_source, g_source_remove);
     g_clear_handle_id(&d->evict_source, g_source_remove);
     d->phase_by_host = false;
+    d->calm = false;
     vamp_policy_reset(d->policy, now);
     set_slow(d, g_array_new(false, false, sizeof(SlowTask)));
     daemon_apply(d, now, why);
@@ -338,28 +384,6 @@ static bool stale(Daemon *d, uint64_t now)
            (n && d->placed_list != scan_list(d->scan));
 }
 
-/* The same tasks, in whatever order? */
-static bool same_tasks(const GArray *x, const GArray *y)
-{
-    unsigned i, j;
-
-    for (i = 0; x->len == y->len && i < x->len; i++) {
-        const SlowTask *t = &g_array_index(x, SlowTask, i);
-
-        for (j = 0; j < y->len; j++) {
-            const SlowTask *u = &g_array_index(y, SlowTask, j);
-
-            if (t->kind == u->kind && t->id == u->id && t->pid == u->pid) {
-                break;
-            }
-        }
-        if (j == y->len) {
-            return false;
-        }
-    }
-    return x->len == y->len;
-}
-
 /* What was slow at @at, when we looked, has its place from now on. */
 static void review(Daemon *d, uint64_t now, uint64_t at)
 {
@@ -375,44 +399,26 @@ static void review(Daemon *d, uint64_t now, uint64_t at)
     }
 }
 
-static gboolean evict_timer(gpointer opaque)
-{
-    Daemon *d = opaque;
-
-    d->evict_source = 0;
-    evict(d, daemon_now());
-    return G_SOURCE_REMOVE;
-}
-
-/* Has an answer a vCPU without a slow task? */
-static bool has_room(const Daemon *d)
-{
-    unsigned i;
-
-    for (i = 0; i < d->slow->len; i++) {
-        /* Nobody knows how many vCPUs the others want. */
-        if (g_array_index(d->slow, SlowTask, i).kind != SLOW_THREAD) {
-            return false;
-        }
-    }
-    return d->slow->len < cpus_count(&d->cpus);
-}
-
-/* The same, of the slow tasks only, as soon as it is needed. */
+/* The same, of the slow tasks only. */
 static void review_slow(Daemon *d, uint64_t now)
 {
     GArray *found = find_slow(d, d->looked_ns);
 
     if (d->place.split && same_tasks(d->slow, found)) {
         g_array_unref(found);
-        return;
-    }
-    set_slow(d, found);
-    if (!has_room(d)) {
+    } else {
+        set_slow(d, found);
         evict(d, now);
-    } else if (d->slow->len && !d->evict_source) {
-        d->evict_source = g_timeout_add(EVICT_MS, evict_timer, d);
     }
+}
+
+static gboolean evict_timer(gpointer opaque)
+{
+    Daemon *d = opaque;
+
+    d->evict_source = 0;
+    review_slow(d, daemon_now());
+    return G_SOURCE_REMOVE;
 }
 
 void daemon_complete(Daemon *d)
@@ -429,6 +435,10 @@ void daemon_complete(Daemon *d)
         review(d, now, now);
     } else if (stale(d, now)) {
         daemon_apply(d, now, NULL);
+        name_slow(d);
+    }
+    /* Found, and bound, a moment after the event */
+    if (d->slow->len && !*g_array_index(d->slow, SlowTask, 0).name) {
         name_slow(d);
     }
     sound_look(d->sound);
@@ -455,7 +465,11 @@ void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms, bool soon)
         review(d, now, d->looked_ns);
         sound_look(d->sound);
     } else {
-        review_slow(d, now);
+        if (!d->calm) {
+            review_slow(d, now);
+        } else if (!d->evict_source) {
+            d->evict_source = g_timeout_add(EVICT_MS, evict_timer, d);
+        }
         if (!d->review_source) {
             d->review_source = g_timeout_add(REVIEW_MS, review_timer, d);
             d->review_until_ns = now + REVIEW_LATE_MS * NS_PER_MS;
@@ -516,7 +530,18 @@ static void sound_came(void *opaque)
     }
 }
 
-/* Sets d->cpus; true if they are others than before. */
+static void cpus_begin_again(Daemon *d)
+{
+    if (d->place.split) {
+        d->reason = "the vCPUs have changed";
+        release(d);
+    }
+}
+
+/*
+ * Sets d->cpus; true if they are others than before. A CPU is online a moment
+ * before a thread may run there: so the next tick asks again.
+ */
 static bool cpus_changed(Daemon *d)
 {
     CpuSet online, cpus;
@@ -529,14 +554,11 @@ static bool cpus_changed(Daemon *d)
     plugged = !cpus_equal(&online, &d->online);
     d->online = online;
     /* What is new, or has gone, is in nobody's set: begin again. */
-    if (plugged && d->place.split) {
-        d->reason = "the vCPUs have changed";
-        release(d);
+    if (plugged) {
+        cpus_begin_again(d);
+        d->cpus_settle = true;
     }
-    /*
-     * A CPU is online a moment before a thread may run there. While split, init
-     * has only a part of them.
-     */
+    /* While split, init has only a part of them. */
     if (d->place.split || place_cpus(&cpus) < 0) {
         cpus = d->cpus;
     }
@@ -564,7 +586,9 @@ static void cpus_came(void *opaque)
         g_autofree char *text = cpus_format(&d->cpus);
 
         log_info(LOG_PHASE, "vCPUs that can be split: %s", text);
-        daemon_apply(d, daemon_now(), NULL);
+        if (!d->cpus_settle) {
+            daemon_apply(d, daemon_now(), NULL);
+        }
         tell_split(d);
     }
 }
@@ -592,11 +616,15 @@ static gboolean tick(gpointer opaque)
 {
     Daemon *d = opaque;
     uint64_t now = daemon_now();
-    bool dropped;
+    bool settled = d->cpus_settle, dropped;
 
     if (d->review_source) {
         /* It is about to look, when the user has his answer. */
         return G_SOURCE_CONTINUE;
+    }
+    if (settled) {
+        d->cpus_settle = false;
+        cpus_begin_again(d);
     }
     cpus_came(d);
     look(d, now);
@@ -609,7 +637,8 @@ static gboolean tick(gpointer opaque)
     dropped = drop_done(d, now);
     if (dropped && !d->slow->len) {
         daemon_phase_over(d, "no slow task is left");
-    } else if ((d->place.split || d->mode == PLAN_STATIC) &&
+    } else if (!d->cpus_settle &&
+               (settled || d->place.split || d->mode == PLAN_STATIC) &&
                (dropped || stale(d, now))) {
         daemon_apply(d, now, NULL);
     }
