@@ -18,8 +18,13 @@
 #include "guest/log.h"
 #include "guest/procfs.h"
 
-/* Threads that are born while a group is emptied are born in it: again. */
+/*
+ * Threads that are born while a group is emptied are born in it, and one that
+ * ends cannot be moved any more: again, when it has had time to. We run before
+ * it in real-time class, on the same CPU maybe.
+ */
 #define EMPTY_ROUNDS    100
+#define EMPTY_WAIT_US   2000
 
 static char *file_of(const Groups *g, const char *name, const char *file)
 {
@@ -218,6 +223,9 @@ static int empty_group(const Groups *g, const char *name)
         }
         g_hash_table_unref(tids);
         ret = rmdir(dir) == 0 || errno == ENOENT ? 0 : -errno;
+        if (ret == -EBUSY) {
+            g_usleep(EMPTY_WAIT_US);
+        }
     }
     if (root >= 0) {
         close(root);
