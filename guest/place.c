@@ -17,12 +17,14 @@
 #include "guest/place.h"
 #include "guest/procfs.h"
 
-/* A thread may have a child while it is put back: look until none is found. */
-#define RESTORE_ROUNDS  10
 /*
+ * A thread may have a child while it is put back: look until none is found.
+ *
  * A CPU that is going offline leaves the affinities before it leaves the list
- * of those online: then a thread of ours seems to have only a part of our set.
+ * of those online: then a thread of ours seems to have only a part of our set,
+ * or nothing. A busy guest may need a second for that.
  */
+#define RESTORE_ROUNDS  50
 #define DOUBT_WAIT_US   20000
 /* Links of /proc/PID/task: two of any folder, and one of each thread. */
 #define LINKS_OF_ONE    3

@@ -85,14 +85,14 @@ bool state_has_set(const State *st, const CpuSet *mask, const CpuSet *online)
 
 bool state_has_part(const State *st, const CpuSet *mask)
 {
+    /* None: they are about to go offline, and it has no others yet. */
+    bool found = !cpus_count(mask) && st->sets->len;
     unsigned i;
 
-    for (i = 0; i < st->sets->len; i++) {
-        if (cpus_within(mask, &g_array_index(st->sets, CpuSet, i))) {
-            return true;
-        }
+    for (i = 0; !found && i < st->sets->len; i++) {
+        found = cpus_within(mask, &g_array_index(st->sets, CpuSet, i));
     }
-    return false;
+    return found;
 }
 
 static void format_threads(GString *text, const char *key, GHashTable *tids)

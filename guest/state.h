@@ -49,7 +49,7 @@ bool state_is_empty(const State *st);
 bool state_add_set(State *st, const CpuSet *set);
 /* Is @mask (CPUs of @online only) one of the sets, as far as it is online? */
 bool state_has_set(const State *st, const CpuSet *mask, const CpuSet *online);
-/* Is @mask, not empty, a part of one of the sets? */
+/* Is @mask a part of one of the sets? An empty one is, if there are any. */
 bool state_has_part(const State *st, const CpuSet *mask);
 
 /*
