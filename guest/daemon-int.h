@@ -25,7 +25,7 @@ struct Daemon {
     unsigned fast;              /* 0: half of the vCPUs */
     CpuSet online;
     CpuSet cpus;                /* those that can be split */
-    bool cpus_settle;           /* one has come or gone: not before a tick */
+    bool like_init;             /* we may run where init may, unless split */
     Scan *scan;
     struct vamp_policy *policy; /* when a phase begins, and at what load */
     uint64_t looked_ns;         /* last look; 0: none */

@@ -530,40 +530,47 @@ static void sound_came(void *opaque)
     }
 }
 
-static void cpus_begin_again(Daemon *d)
+/*
+ * What can be split at this moment. A CPU is online before a thread may run
+ * there, and while split init has only a part: so we are asked, whom nobody has
+ * bound, if we were like init before.
+ */
+static CpuSet cpus_now(Daemon *d, const CpuSet *online)
 {
-    if (d->place.split) {
-        d->reason = "the vCPUs have changed";
-        release(d);
+    CpuSet own, cpus = d->cpus;
+
+    if (cpus_get_affinity(0, &own) < 0) {
+        return cpus;
     }
+    cpus_and(&own, online);
+    if (d->place.split) {
+        return d->like_init ? own : cpus;
+    }
+    if (place_cpus(&cpus) == 0 && cpus_equal(online, &d->online)) {
+        d->like_init = cpus_equal(&own, &cpus);
+    }
+    return cpus;
 }
 
-/*
- * Sets d->cpus; true if they are others than before. A CPU is online a moment
- * before a thread may run there: so the next tick asks again.
- */
+/* Sets d->cpus; true if they are others than before. */
 static bool cpus_changed(Daemon *d)
 {
     CpuSet online, cpus;
-    bool plugged;
     unsigned cpu;
 
     if (cpus_online(&online) < 0) {
         return false;
     }
-    plugged = !cpus_equal(&online, &d->online);
+    cpus = cpus_now(d, &online);
+    if (cpus_equal(&online, &d->online) && cpus_equal(&cpus, &d->cpus)) {
+        return false;
+    }
     d->online = online;
     /* What is new, or has gone, is in nobody's set: begin again. */
-    if (plugged) {
-        cpus_begin_again(d);
-        d->cpus_settle = true;
-    }
-    /* While split, init has only a part of them. */
-    if (d->place.split || place_cpus(&cpus) < 0) {
-        cpus = d->cpus;
-    }
-    if (!plugged && cpus_equal(&cpus, &d->cpus)) {
-        return false;
+    if (d->place.split) {
+        d->reason = "the vCPUs have changed";
+        release(d);
+        cpus = cpus_now(d, &online);
     }
     d->cpus = cpus;
     for (cpu = 0; cpu < d->policy->max_vcpus; cpu++) {
@@ -586,9 +593,7 @@ static void cpus_came(void *opaque)
         g_autofree char *text = cpus_format(&d->cpus);
 
         log_info(LOG_PHASE, "vCPUs that can be split: %s", text);
-        if (!d->cpus_settle) {
-            daemon_apply(d, daemon_now(), NULL);
-        }
+        daemon_apply(d, daemon_now(), NULL);
         tell_split(d);
     }
 }
@@ -616,15 +621,11 @@ static gboolean tick(gpointer opaque)
 {
     Daemon *d = opaque;
     uint64_t now = daemon_now();
-    bool settled = d->cpus_settle, dropped;
+    bool dropped;
 
     if (d->review_source) {
         /* It is about to look, when the user has his answer. */
         return G_SOURCE_CONTINUE;
-    }
-    if (settled) {
-        d->cpus_settle = false;
-        cpus_begin_again(d);
     }
     cpus_came(d);
     look(d, now);
@@ -637,8 +638,7 @@ static gboolean tick(gpointer opaque)
     dropped = drop_done(d, now);
     if (dropped && !d->slow->len) {
         daemon_phase_over(d, "no slow task is left");
-    } else if (!d->cpus_settle &&
-               (settled || d->place.split || d->mode == PLAN_STATIC) &&
+    } else if ((d->place.split || d->mode == PLAN_STATIC) &&
                (dropped || stale(d, now))) {
         daemon_apply(d, now, NULL);
     }
