@@ -1,7 +1,7 @@
 /*
  * vdiguest: the daemon, for those who look into it
  *
- * Private to answer.c, daemon.c and status.c.
+ * Private to answer.c, daemon.c, look.c and status.c.
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -56,6 +56,15 @@ struct Daemon {
 
 /* CLOCK_MONOTONIC in ns. */
 uint64_t daemon_now(void);
+
+/* Brings all loads, and whether it is calm, up to @now. */
+void daemon_look(Daemon *d, uint64_t now);
+
+/* What is slow at @now, SlowTask without scan_name(). The caller's to free. */
+GArray *daemon_find_slow(Daemon *d, uint64_t now);
+
+/* The same tasks (SlowTask), in whatever order? */
+bool daemon_same_tasks(const GArray *x, const GArray *y);
 
 /*
  * What is in the background (SlowTask): in a phase, what was slow when it

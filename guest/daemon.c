@@ -15,7 +15,6 @@
 #include "guest/daemon-int.h"
 #include "guest/irq.h"
 #include "guest/log.h"
-#include "guest/procfs.h"
 
 #define NS_PER_MS   1000000ull
 #define NS_PER_S    1000000000ull
@@ -44,168 +43,6 @@ uint64_t daemon_now(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return ts.tv_sec * NS_PER_S + ts.tv_nsec;
-}
-
-/* --- who is slow ---------------------------------------------------------- */
-
-/* What the companion module shows of the host's tasks. */
-static void add_module_tasks(GArray *slow)
-{
-    GArray *ids = g_array_new(false, false, sizeof(pid_t));
-    GArray *loads = g_array_new(false, false, sizeof(uint32_t));
-    g_autofree char *text = NULL;
-    unsigned i;
-
-    if (procfs_read("/proc/kvm_slow_task", &text) == 0) {
-        procfs_parse_slow_tasks(text, ids, loads, SCAN_SLOW_MAX);
-    }
-    for (i = 0; i < ids->len && slow->len < SCAN_SLOW_MAX; i++) {
-        SlowTask t = {
-            .kind = SLOW_PROCESS,
-            .id = g_array_index(ids, pid_t, i),
-            .pid = g_array_index(ids, pid_t, i),
-            .permille = g_array_index(loads, uint32_t, i),
-            .cpu = -1,
-        };
-        ProcStat st;
-
-        /* The host may lie: the kernel, init and we are no such tasks. */
-        if (t.id > 1 && t.id != getpid() && procfs_stat(t.id, &st) &&
-            !st.kernel) {
-            g_strlcpy(t.name, st.name, sizeof(t.name));
-            g_array_append_val(slow, t);
-        }
-    }
-    g_array_unref(ids);
-    g_array_unref(loads);
-}
-
-/* While sound plays, its servers are no slow tasks. */
-static void leave_servers(GArray *slow)
-{
-    unsigned i = 0;
-
-    while (i < slow->len) {
-        ProcStat st;
-
-        if (procfs_stat(g_array_index(slow, SlowTask, i).pid, &st) &&
-            sound_is_server(st.name)) {
-            g_array_remove_index(slow, i);
-        } else {
-            i++;
-        }
-    }
-}
-
-/* What is slow at @now, SlowTask without scan_name(). */
-static GArray *find_slow(Daemon *d, uint64_t now)
-{
-    GHashTable *players = sound_players(d->sound);
-    GArray *slow = scan_slow(d->scan, now, players);
-
-    if (d->options->host) {
-        add_module_tasks(slow);
-    }
-    if (sound_plays(d->sound)) {
-        leave_servers(slow);
-    }
-    g_hash_table_unref(players);
-    return slow;
-}
-
-/* The same tasks, in whatever order? */
-static bool same_tasks(const GArray *x, const GArray *y)
-{
-    unsigned i, j;
-
-    for (i = 0; x->len == y->len && i < x->len; i++) {
-        const SlowTask *t = &g_array_index(x, SlowTask, i);
-
-        for (j = 0; j < y->len; j++) {
-            const SlowTask *u = &g_array_index(y, SlowTask, j);
-
-            if (t->kind == u->kind && t->id == u->id && t->pid == u->pid) {
-                break;
-            }
-        }
-        if (j == y->len) {
-            return false;
-        }
-    }
-    return x->len == y->len;
-}
-
-/* Has an answer a vCPU without any of @slow? */
-static bool has_room(const Daemon *d, const GArray *slow)
-{
-    unsigned i;
-
-    for (i = 0; i < slow->len; i++) {
-        /* Nobody knows how many vCPUs the others want. */
-        if (g_array_index(slow, SlowTask, i).kind != SLOW_THREAD) {
-            return false;
-        }
-    }
-    return slow->len < cpus_count(&d->cpus);
-}
-
-/* Can all that is slow at @now wait until a short answer has been given? */
-static bool is_calm(Daemon *d, uint64_t now)
-{
-    g_autoptr(GArray) found = find_slow(d, now);
-
-    return d->place.split ? same_tasks(d->slow, found) : has_room(d, found);
-}
-
-/* Brings all loads up to @now. */
-static void look(Daemon *d, uint64_t now)
-{
-    g_autofree char *text = NULL;
-    uint64_t busy_ns = 0;
-    unsigned cpu;
-
-    if (d->looked_ns && now <= d->looked_ns) {
-        return;
-    }
-    if (procfs_read("/proc/stat", &text) == 0) {
-        for (cpu = 0; cpu < d->policy->max_vcpus; cpu++) {
-            uint64_t ticks;
-
-            if (!cpus_has(&d->cpus, cpu)) {
-                continue;
-            }
-            ticks = procfs_parse_busy(text, cpu);
-            if (d->looked_ns && ticks > d->ticks[cpu]) {
-                uint64_t ns = (ticks - d->ticks[cpu]) * d->tick_ns;
-
-                busy_ns += ns;
-                /*
-                 * Run delay is each task's own here (scan.h); if anybody
-                 * waits, the vCPUs are busy enough for the policy.
-                 */
-                vamp_policy_vcpu_load(d->policy, cpu, d->looked_ns, now, ns, 0);
-            }
-            d->ticks[cpu] = ticks;
-        }
-    }
-    scan_look(d->scan, now, busy_ns);
-    d->looked_ns = now;
-    d->calm = is_calm(d, now);
-}
-
-GArray *daemon_background(Daemon *d, uint64_t now)
-{
-    GArray *copy;
-
-    if (!d->slow->len && !d->phase_source) {
-        copy = find_slow(d, now);
-        scan_name(copy);
-        return copy;
-    }
-    /* What the user has begun by now, is not in the background. */
-    copy = g_array_new(false, false, sizeof(SlowTask));
-    g_array_append_vals(copy, d->slow->data, d->slow->len);
-    return copy;
 }
 
 /* --- isolation ------------------------------------------------------------ */
@@ -387,9 +224,9 @@ static bool stale(Daemon *d, uint64_t now)
 /* What was slow at @at, when we looked, has its place from now on. */
 static void review(Daemon *d, uint64_t now, uint64_t at)
 {
-    GArray *found = find_slow(d, at);
+    GArray *found = daemon_find_slow(d, at);
 
-    if (d->place.split && same_tasks(d->slow, found) && !stale(d, now)) {
+    if (d->place.split && daemon_same_tasks(d->slow, found) && !stale(d, now)) {
         /* All have their places. */
         g_array_unref(found);
     } else {
@@ -402,9 +239,9 @@ static void review(Daemon *d, uint64_t now, uint64_t at)
 /* The same, of the slow tasks only. */
 static void review_slow(Daemon *d, uint64_t now)
 {
-    GArray *found = find_slow(d, d->looked_ns);
+    GArray *found = daemon_find_slow(d, d->looked_ns);
 
-    if (d->place.split && same_tasks(d->slow, found)) {
+    if (d->place.split && daemon_same_tasks(d->slow, found)) {
         g_array_unref(found);
     } else {
         set_slow(d, found);
@@ -431,7 +268,7 @@ void daemon_complete(Daemon *d)
     g_clear_handle_id(&d->review_source, g_source_remove);
     g_clear_handle_id(&d->evict_source, g_source_remove);
     if (now < d->review_until_ns) {
-        look(d, now);
+        daemon_look(d, now);
         review(d, now, now);
     } else if (stale(d, now)) {
         daemon_apply(d, now, NULL);
@@ -453,7 +290,7 @@ static gboolean review_timer(gpointer opaque)
 void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms, bool soon)
 {
     if (!soon || !d->looked_ns || now - d->looked_ns >= RECENT_NS) {
-        look(d, now);
+        daemon_look(d, now);
     }
     vamp_policy_begin(d->policy, now, VAMP_CAUSE_INPUT, NULL);
     d->phases++;
@@ -628,7 +465,7 @@ static gboolean tick(gpointer opaque)
         return G_SOURCE_CONTINUE;
     }
     cpus_came(d);
-    look(d, now);
+    daemon_look(d, now);
     if (d->host) {
         g_autoptr(GArray) background = daemon_background(d, now);
 
