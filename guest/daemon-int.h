@@ -33,6 +33,7 @@ struct Daemon {
     uint64_t *ticks;            /* of each vCPU, busy, at the last look */
     uint64_t tick_ns;
     GArray *slow;               /* SlowTask of this phase */
+    bool named;                 /* the log has told which they are */
     Place place;
     uint64_t placed_list;       /* scan_list() when it was filled last */
     State *state;

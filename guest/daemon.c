@@ -194,6 +194,7 @@ static void set_slow(Daemon *d, GArray *slow)
 {
     g_array_unref(d->slow);
     d->slow = slow;
+    d->named = false;
 }
 
 static void name_slow(Daemon *d)
@@ -201,6 +202,10 @@ static void name_slow(Daemon *d)
     static const char *const kind[] = { "thread", "process", "job" };
     unsigned i;
 
+    if (d->named) {
+        return;
+    }
+    d->named = true;
     scan_name(d->slow);
     for (i = 0; i < d->slow->len; i++) {
         const SlowTask *t = &g_array_index(d->slow, SlowTask, i);
@@ -256,8 +261,9 @@ static void review(Daemon *d, uint64_t now, uint64_t at)
     } else {
         set_slow(d, found);
         daemon_apply(d, now, NULL);
-        name_slow(d);
     }
+    /* Some were found, and bound, a moment after the event: before this. */
+    name_slow(d);
 }
 
 /* The same, of the slow tasks only. */
@@ -293,15 +299,8 @@ void daemon_complete(Daemon *d)
     g_clear_handle_id(&d->evict_source, g_source_remove);
     if (now < d->review_until_ns) {
         daemon_look(d, now);
-        review(d, now, now);
-    } else if (stale(d, now)) {
-        daemon_apply(d, now, NULL);
-        name_slow(d);
     }
-    /* Found, and bound, a moment after the event */
-    if (d->slow->len && !*g_array_index(d->slow, SlowTask, 0).name) {
-        name_slow(d);
-    }
+    review(d, now, d->looked_ns);
     sound_look(d->sound);
 }
 
