@@ -6,6 +6,7 @@ Copyright (c) 2026 The VAMP authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import contextlib
 import json
 import os
 import re
@@ -18,11 +19,17 @@ from vamp_guest import BUILD, TOP, GuestError, Vm, find_qemu
 
 VDIGUEST = os.path.join(BUILD, 'bin', 'vdiguest')
 PROGRAM = '/vdi/vdiguest'
+MEMORY_MB = 768
 CGROUP = '/sys/fs/cgroup'
 MODULES = ['evdev', 'virtio_input', 'virtio_blk', 'virtio_net']
 # Enough for all that a busy host may do to an emulated guest.
 PATIENCE_S = 120
 HINTS_PORT = 'org.vamp.hints.0'
+SUSPENDED = '/sys/power/suspend_stats/success'
+KEYBOARD_WAKES = '/sys/devices/platform/i8042/serio0/power/wakeup'
+KEY_S = 3       # until the next is tried
+# A disk of its own
+SWAP = 'vda'
 # Old TCGs of a host's own hypervisor crash a guest's boot now and then.
 BOOTS = 3
 
@@ -48,6 +55,18 @@ def libraries(program):
                          stdout=subprocess.PIPE,
                          stderr=subprocess.DEVNULL).stdout
     return re.findall(r'(/\S+)', out)
+
+
+def make_swap(path, memory_mb):
+    """Arguments of QEMU: a disk in @path where a guest of @memory_mb can
+    hibernate."""
+    with open(path, 'wb') as f:
+        os.truncate(f.fileno(), memory_mb << 20)
+    os.chmod(path, 0o600)
+    subprocess.run(['/sbin/mkswap', path], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return ['-drive', f'if=none,id=swap,format=raw,file={path}',
+            '-device', 'virtio-blk-pci,drive=swap']
 
 
 def make_initrd(path, programs=None):
@@ -92,7 +111,7 @@ class VdiGuest:
         ])
         self._stack = stack
         self._machine = {'rundir': rundir, 'qemu': find_qemu(),
-                         'initrd': initrd, 'smp': smp, 'memory': 768,
+                         'initrd': initrd, 'smp': smp, 'memory': MEMORY_MB,
                          'extra': extra}
         for attempt in range(BOOTS):
             self.vm = Vm(f'{name}{attempt}', **self._machine)
@@ -108,13 +127,18 @@ class VdiGuest:
         self.pid = None
         self._pressed = 0       # since vdiguest was started
 
+    def _another(self, name, extra=()):
+        """A QEMU with the same machine, started."""
+        vm = Vm(name, **{**self._machine, 'extra': [
+            *self._machine['extra'], *extra]})
+        self._stack.callback(vm.kill)
+        vm.start()
+        return vm
+
     def move(self):
         """Migrates the guest to another QEMU, which takes the place of .vm."""
         uri = 'unix:' + os.path.join(self.rundir, 'move')
-        there = Vm('there', **{**self._machine, 'extra': [
-            *self._machine['extra'], '-incoming', uri]})
-        self._stack.callback(there.kill)
-        there.start()
+        there = self._another('there', ['-incoming', uri])
         self.vm.qmp.cmd('migrate', uri=uri)
 
         def moved():
@@ -127,6 +151,46 @@ class VdiGuest:
         tap.eventually(moved, PATIENCE_S, 0.2)
         self.vm.kill()
         self.vm = there
+
+    def doze(self):
+        """Suspends the guest to idle, which its host hardly sees, and wakes it
+        with a key."""
+        command = 'write /sys/power/state mem'
+        self.write('/sys/power/mem_sleep', 's2idle')
+        self.write(KEYBOARD_WAKES, 'enabled')
+        before = self.read(SUSPENDED)
+        self.vm.send(command)
+
+        def awake():
+            """A key that comes before all is asleep is only a key."""
+            self.press()
+            with contextlib.suppress(GuestError):
+                self.vm.reply(command, KEY_S)
+                return None
+            return 'the guest sleeps on'
+        tap.eventually(awake, PATIENCE_S, every=0)
+        self.write('/sys/power/mem_sleep', 'deep')
+        tap.check(int(self.read(SUSPENDED)) == int(before) + 1,
+                  'it was not asleep')
+
+    def hibernate(self):
+        """Suspends the guest to its SWAP; another QEMU, which takes the place
+        of .vm, wakes it up again."""
+        command = 'write /sys/power/state disk'
+        place = self.read(f'/sys/class/block/{SWAP}/dev').strip()
+        self.control(f'swapon /dev/{SWAP}')
+        self.vm.send(command)
+        tap.eventually(lambda: 'the guest is not asleep' if self.vm.alive()
+                       else None, PATIENCE_S, 0.2)
+        self.vm.kill()
+        self.vm = self._another('again')
+        self.vm.wait_ready(PATIENCE_S)
+        # Who answers is the guest that was asleep, or its successor if not.
+        self.vm.send(f'write /sys/power/resume {place}')
+        self.vm.reply(command, PATIENCE_S)
+        if not self.has(f'/proc/{self.pid}/stat'):
+            raise tap.Fail('the guest has forgotten who it was:\n' +
+                           self.vm.last_words())
 
     # --- the guest ---------------------------------------------------------
 

@@ -5,6 +5,7 @@
  *                              when it was read at offset 0, "\n" and "\\" for
  *                              newline and backslash; "ok []" at its end
  *   write PATH TEXT            ok, or error: and what write() said
+ *   swapon PATH                ok, or error: what mkswap(8) made is swap space
  *
  * Copyright (c) 2026 The VAMP authors
  *
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/swap.h>
 #include <unistd.h>
 
 #include "guest.h"
@@ -42,12 +44,17 @@ static int read_file(const char *path)
     return !n;
 }
 
+static void fail(const char *path, char *reply)
+{
+    snprintf(reply, LINE_LEN, "error: %.100s: %s", path, strerror(errno));
+}
+
 static void read_command(size_t offset, const char *path, char *reply)
 {
     size_t out;
 
     if (!offset && !read_file(path)) {
-        snprintf(reply, LINE_LEN, "error: %.100s: %s", path, strerror(errno));
+        fail(path, reply);
         return;
     }
     out = sprintf(reply, "ok [");
@@ -71,7 +78,7 @@ static void write_command(const char *path, const char *text, char *reply)
     int fd = open(path, O_WRONLY | O_CLOEXEC);
 
     if (fd < 0 || write(fd, text, strlen(text)) < 0) {
-        snprintf(reply, LINE_LEN, "error: %.100s: %s", path, strerror(errno));
+        fail(path, reply);
     } else {
         strcpy(reply, "ok");
     }
@@ -91,6 +98,14 @@ int files_command(const char *line, char reply[LINE_LEN])
     }
     if (sscanf(line, "write %s %[^\n]", path, text) == 2) {
         write_command(path, text, reply);
+        return 1;
+    }
+    if (sscanf(line, "swapon %s", path) == 1) {
+        if (swapon(path, 0) < 0) {
+            fail(path, reply);
+        } else {
+            strcpy(reply, "ok");
+        }
         return 1;
     }
     return 0;

@@ -11,6 +11,7 @@
  *   uptime                     ok NANOSECONDS
  *   read OFFSET PATH           see files.c
  *   write PATH TEXT            see files.c
+ *   swapon PATH                see files.c
  *   hints open|close|hogs      see hints.c
  *   hints say LINE             see hints.c
  *   hints hear                 see hints.c
