@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -81,6 +82,19 @@ static void run_first(void)
     }
 }
 
+/*
+ * What is done at a key is done seldom, and the user waits for it: it is in
+ * memory then, also where a guest short of it has asked for all that is not in
+ * use. What comes later stays once it was touched.
+ */
+static void stay_in_memory(void)
+{
+    if (mlockall(MCL_CURRENT) < 0 || mlockall(MCL_FUTURE | MCL_ONFAULT) < 0) {
+        log_warn("memory cannot be locked: %s (on a guest that is short of it "
+                 "it will be late)", g_strerror(errno));
+    }
+}
+
 static gboolean stop(gpointer opaque)
 {
     g_main_loop_quit(opaque);
@@ -105,6 +119,7 @@ static int serve(const Options *o)
         fprintf(stderr, "vdiguest: %s\n", err->message);
         return EXIT_FAILURE;
     }
+    stay_in_memory();
     if (ready >= 0) {
         detached(ready);
     }

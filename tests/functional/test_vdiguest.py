@@ -12,6 +12,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -88,6 +89,8 @@ class Tests:
         tap.check(g.cpus_of(1) == '0-1', f'init is on {g.cpus_of(1)}')
         tap.check(g.cpus_of(2) == '0-3', 'a kernel thread was moved')
         tap.check(g.cpus_of(g.pid) == '0-3', 'vdiguest moved itself')
+        locked = re.search(r'VmLck:\W*(\d+)', g.read(f'/proc/{g.pid}/status'))
+        tap.check(int(locked[1]) > 0, 'a guest may page vdiguest out')
         now = g.status()
         tap.check(now['slow-tasks'][0]['id'] == hog,
                   f'another task is slow: {now}')
