@@ -43,6 +43,8 @@ NESTED_TIMEOUT_S = 1500
 # hung or was given no time, each time others, and passed alone. So these are run
 # once more at the end. If more have failed, it is no accident.
 MOST_AGAIN = 5
+# What the kernel of a guest, or of a host in a box, says when it gives up
+PANIC = re.compile(r'Kernel panic|BUG: |Oops: ')
 
 
 def first_failure(output):
@@ -119,6 +121,8 @@ class Tally:
         wrong = re.findall(r'^not ok (\d+)', output, re.M)
         reason = [line for line in first_failure(output)
                   if line.strip('# ') and not line.startswith('not ok')]
+        # Of a kernel that gave up, not the last of many lines.
+        reason += [line for line in reason if PANIC.search(line)][:1]
         print(f'{word}: {program}: {" ".join(wrong)[:60]}: '
               f'{"".join(reason[-1:]).strip("# ")[:200]}')
 
