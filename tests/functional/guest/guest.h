@@ -39,6 +39,9 @@ int read_line(int fd, char line[LINE_LEN]);
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t now_ns(void);
 
+/* The process runs on @cpu and no other, or not at all. */
+void run_on(int cpu);
+
 /* Burns CPU: @loops times the same short sequence of instructions. */
 void burn(uint64_t loops);
 
@@ -63,6 +66,9 @@ int kexec_command(const char *line, char reply[LINE_LEN]);
 
 /* Obeys "sound ..."; false: @line is something else. See sound.c. */
 int sound_command(const char *line, char reply[LINE_LEN]);
+
+/* Obeys "play ..."; false: @line is something else. See play.c. */
+int play_command(const char *line, char reply[LINE_LEN]);
 
 /* The roles. @channel: a socket to init, one line each way. */
 int respond_main(int channel);

@@ -16,6 +16,7 @@
  *   hints say LINE             see hints.c
  *   hints hear                 see hints.c
  *   sound DEVICE|off           see sound.c
+ *   play PCM ...|off           see play.c
  *   run, start, signal ...     see program.c
  *   kexec KERNEL INITRD        see kexec.c
  *   poweroff
@@ -221,8 +222,8 @@ static void command(const char *line, char reply[LINE_LEN])
             strcpy(reply, "error: respond ended");
         }
     } else if (!files_command(line, reply) && !hints_command(line, reply) &&
-               !sound_command(line, reply) && !program_command(line, reply) &&
-               !kexec_command(line, reply)) {
+               !sound_command(line, reply) && !play_command(line, reply) &&
+               !program_command(line, reply) && !kexec_command(line, reply)) {
         strcpy(reply, "error: unknown command");
     }
 }

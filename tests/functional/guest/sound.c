@@ -33,7 +33,7 @@
 
 static pid_t player, server;
 
-static void run_on(int cpu)
+void run_on(int cpu)
 {
     cpu_set_t set;
 
