@@ -20,6 +20,8 @@
 #define SILENT_NS           (10 * NS_PER_S)
 /* One wake-up is no evidence. */
 #define ENOUGH              (2 * VAMP_WAKEUP_CREDIT)
+/* So many windows are more than the handler of an interrupt takes by itself. */
+#define HANDLER_WINDOWS     2
 /* A driver touches the device at least this part as often as the busiest. */
 #define DRIVER_PART         4
 /*
@@ -176,20 +178,26 @@ void vamp_wakeup_irq(struct vamp_wakeup *w, uint32_t vcpu, uint64_t cpu,
     }
     w->count.irqs++;
     w->last_ns = now;
-    *v = (struct vamp_wakeup_vcpu) {
-        .pending = true,
-        .handler = true,
-        .sound = true,
-        .since = cpu,
-    };
+    v->woke = v->asleep || (v->woke && v->sound);
+    v->asleep = false;
+    v->pending = true;
+    v->handler = true;
+    v->sound = true;
+    v->waker = VAMP_TASK_UNKNOWN;
+    v->since = cpu;
+    v->sound_task = VAMP_TASK_UNKNOWN;
 }
 
 void vamp_wakeup_other(struct vamp_wakeup *w, uint32_t vcpu, uint64_t cpu)
 {
     struct vamp_wakeup_vcpu *v = vcpu_get(w, vcpu);
 
+    if (!v) {
+        return;
+    }
+    v->asleep = false;
     /* The device's own handler stays what it is. */
-    if (!v || !(w->mode & VAMP_WAKEUP_RESET) || v->handler) {
+    if (!(w->mode & VAMP_WAKEUP_RESET) || v->handler) {
         return;
     }
     if (fresh(w, v, cpu)) {
@@ -198,18 +206,55 @@ void vamp_wakeup_other(struct vamp_wakeup *w, uint32_t vcpu, uint64_t cpu)
     v->pending = false;
 }
 
+void vamp_wakeup_halted(struct vamp_wakeup *w, uint32_t vcpu, uint64_t task,
+                        uint64_t cpu)
+{
+    struct vamp_wakeup_vcpu *v = vcpu_get(w, vcpu);
+
+    if (!v) {
+        return;
+    }
+    /*
+     * Its time stands still from now on. So the window would last for as long
+     * as it halts, and whatever it loads next would be taken for the one that
+     * was woken.
+     */
+    v->pending = false;
+    v->woke = false;
+    v->asleep = true;
+    v->idle_task = task;
+    v->idle_since = cpu;
+}
+
+/*
+ * Was it idle a moment ago, in the tables that it has now? Then a handler runs,
+ * unless it was another vCPU that has woken it, for a task.
+ */
+static bool idle(const struct vamp_wakeup *w, const struct vamp_wakeup_vcpu *v,
+                 uint64_t task, uint64_t cpu)
+{
+    return task != VAMP_TASK_UNKNOWN && v->idle_task == task &&
+           passed(cpu, v->idle_since) <= w->window_ns &&
+           !(fresh(w, v, cpu) && !v->handler);
+}
+
 bool vamp_wakeup_ipi(struct vamp_wakeup *w, uint32_t from, uint64_t task,
                      uint64_t cpu_from, uint32_t to, uint64_t cpu_to)
 {
     struct vamp_wakeup_vcpu *f = vcpu_get(w, from);
     struct vamp_wakeup_vcpu *t = vcpu_get(w, to);
-    bool sound, handler;
+    bool sound, handler, slept;
 
     if (!f || !t || f == t) {
         return false;
     }
+    slept = t->asleep;
+    t->asleep = false;
     w->count.ipis++;
     handler = f->handler && fresh(w, f, cpu_from);
+    if (idle(w, f, task, cpu_from)) {
+        task = VAMP_TASK_UNKNOWN;
+    }
     sound = handler || ((w->mode & VAMP_WAKEUP_TRANSITIVE) && task &&
                         f->sound_task == task);
     if (handler) {
@@ -226,6 +271,7 @@ bool vamp_wakeup_ipi(struct vamp_wakeup *w, uint32_t from, uint64_t task,
     if (t->pending && !t->handler) {
         w->count.late += !fresh(w, t, cpu_to);
     }
+    t->woke = slept || (t->woke && t->sound == sound);
     t->pending = true;
     t->handler = false;
     t->sound = sound;
@@ -234,19 +280,39 @@ bool vamp_wakeup_ipi(struct vamp_wakeup *w, uint32_t from, uint64_t task,
     return true;
 }
 
+/* @task begins to run, which is what @was has asked for. */
+static void answer(struct vamp_wakeup *w, struct vamp_wakeup_vcpu *v,
+                   const struct vamp_wakeup_vcpu *was, uint64_t task,
+                   uint64_t now)
+{
+    struct vamp_wakeup_task *t;
+
+    w->count.woken += !was->handler;
+    t = touch(w, task, now);
+    t->waker = was->waker == task ? VAMP_TASK_UNKNOWN : was->waker;
+    t->woken_ns = now;
+    if (was->sound) {
+        w->count.woken_by_sound++;
+        w->last_ns = now;
+        v->sound_task = task;
+        credit(&t->feeds, &t->fed_ns, now);
+    }
+}
+
 void vamp_wakeup_loaded(struct vamp_wakeup *w, uint32_t vcpu, uint64_t task,
                         uint64_t cpu, uint64_t now)
 {
     struct vamp_wakeup_vcpu *v = vcpu_get(w, vcpu);
     struct vamp_wakeup_vcpu was;
-    struct vamp_wakeup_task *t;
 
     if (!v) {
         return;
     }
     was = *v;
     v->pending = false;
+    v->woke = false;
     v->sound_task = VAMP_TASK_UNKNOWN;
+    v->idle_task = VAMP_TASK_UNKNOWN;
     if (!was.pending || task == VAMP_TASK_UNKNOWN) {
         return;
     }
@@ -254,16 +320,25 @@ void vamp_wakeup_loaded(struct vamp_wakeup *w, uint32_t vcpu, uint64_t task,
         w->count.late += !was.handler;
         return;
     }
-    w->count.woken += !was.handler;
-    t = touch(w, task, now);
-    t->waker = was.waker == task ? VAMP_TASK_UNKNOWN : was.waker;
-    t->woken_ns = now;
-    if (was.sound) {
-        w->count.woken_by_sound++;
-        w->last_ns = now;
-        v->sound_task = task;
-        credit(&t->feeds, &t->fed_ns, now);
+    answer(w, v, &was, task, now);
+}
+
+uint64_t vamp_wakeup_stay_ns(const struct vamp_wakeup *w, bool irq)
+{
+    return (irq ? HANDLER_WINDOWS : 1) * w->window_ns;
+}
+
+void vamp_wakeup_stayed(struct vamp_wakeup *w, uint32_t vcpu, uint64_t task,
+                        uint64_t now)
+{
+    struct vamp_wakeup_vcpu *v = vcpu_get(w, vcpu);
+
+    if (!v || !v->woke || task == VAMP_TASK_UNKNOWN || v->idle_task != task) {
+        return;
     }
+    v->pending = false;
+    v->woke = false;
+    answer(w, v, v, task, now);
 }
 
 /* Who has woken @t, and who that one, feeds the sound. */

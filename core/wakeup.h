@@ -10,7 +10,8 @@
  *   irq     the sound device interrupts a vCPU;
  *   ipi     a vCPU interrupts another one;
  *   loaded  a vCPU loads the page tables of a task;
- *   access  a vCPU touches the registers of the sound device.
+ *   access  a vCPU touches the registers of the sound device;
+ *   halted  a vCPU has nothing to do.
  *
  * A task that touches the device drives it. A task that has woken a driver from
  * another vCPU, or that the device's interrupt has woken, feeds it. What a
@@ -77,6 +78,10 @@ struct vamp_wakeup_vcpu {
     uint64_t waker;             /* the task that sent it, if one did */
     uint64_t since;             /* of the vCPU's time */
     uint64_t sound_task;        /* runs, and was woken by sound */
+    bool asleep;                /* it has halted, and nothing came since */
+    bool woke;                  /* what was sent last has ended that */
+    uint64_t idle_task;         /* in whose tables it halted last */
+    uint64_t idle_since;        /* of its time, which then stands still */
 };
 
 struct vamp_wakeup_counters {
@@ -138,6 +143,25 @@ bool vamp_wakeup_ipi(struct vamp_wakeup *w, uint32_t from, uint64_t task,
 /* @vcpu begins to run @task. */
 void vamp_wakeup_loaded(struct vamp_wakeup *w, uint32_t vcpu, uint64_t task,
                         uint64_t cpu, uint64_t now);
+
+/*
+ * @vcpu has run @task for vamp_wakeup_stay_ns() since it was sent something,
+ * and has loaded nothing else. If that woke it, and it had halted in the tables
+ * of @task, then @task is who was woken, whatever tick came in between.
+ */
+void vamp_wakeup_stayed(struct vamp_wakeup *w, uint32_t vcpu, uint64_t task,
+                        uint64_t now);
+
+/* CPU time of that; @irq: it was the sound device that interrupted it. */
+uint64_t vamp_wakeup_stay_ns(const struct vamp_wakeup *w, bool irq);
+
+/*
+ * @vcpu halts, with the page tables of @task, whose turn it is no more. What it
+ * was sent before is answered; and what it sends within the window after that
+ * is not @task's, unless an IPI has woken it.
+ */
+void vamp_wakeup_halted(struct vamp_wakeup *w, uint32_t vcpu, uint64_t task,
+                        uint64_t cpu);
 
 /* @vcpu touches the device while @task runs. */
 void vamp_wakeup_access(struct vamp_wakeup *w, uint32_t vcpu, uint64_t task,

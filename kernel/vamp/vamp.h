@@ -294,6 +294,9 @@ void kvm_vamp_sound_work(struct work_struct *work);
 
 /* It is watched, and runs @task, or what it was. vCPU. */
 void kvm_vamp_sound_ran(struct kvm_vamp_vcpu *v, u64 task, bool switched);
+/* It has halted. vCPU. */
+void kvm_vamp_sound_halted(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v,
+			   u64 now);
 
 void kvm_vamp_sound_io(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v,
 		       u32 space, u64 addr, u32 len);

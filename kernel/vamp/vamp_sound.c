@@ -562,11 +562,35 @@ void kvm_vamp_sound_irq(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v,
 	if (ours)
 		trace_kvm_vamp_sound_irq(vcpu->vcpu_id, vector);
 	if (wakes)
-		watch(vcpu, v, cpu + s->w.window_ns);
+		watch(vcpu, v, cpu + vamp_wakeup_stay_ns(&s->w, ours));
 out:
 	rcu_read_unlock();
 }
 EXPORT_SYMBOL_GPL(kvm_vamp_sound_irq);	/* AVIC has a way of its own */
+
+void kvm_vamp_sound_halted(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v,
+			   u64 now)
+{
+	struct kvm_vamp *vamp = v->vamp;
+	struct kvm_vamp_sounds *s;
+	unsigned long flags;
+	u64 cpu;
+
+	rcu_read_lock();
+	s = rcu_dereference(vamp->sound);
+	if (!s || now - READ_ONCE(s->w.last_ns) > ACTIVE_NS)
+		goto out;
+	cpu = kvm_vamp_track_cpu(v, now);
+	raw_spin_lock_irqsave(&s->lock, flags);
+	/*
+	 * An interrupt may be on its way that KVM has not seen when it decided
+	 * to halt. It is lost to us, and the next one is not.
+	 */
+	vamp_wakeup_halted(&s->w, vcpu->vcpu_id, task_of(vcpu, vamp), cpu);
+	raw_spin_unlock_irqrestore(&s->lock, flags);
+out:
+	rcu_read_unlock();
+}
 
 void kvm_vamp_sound_ran(struct kvm_vamp_vcpu *v, u64 task, bool switched)
 {
@@ -586,12 +610,15 @@ void kvm_vamp_sound_ran(struct kvm_vamp_vcpu *v, u64 task, bool switched)
 	kvm_make_request(KVM_REQ_VAMP, vcpu);
 	rcu_read_lock();
 	s = rcu_dereference(vamp->sound);
-	if (!s || !switched)
+	if (!s)
 		goto out;
 	raw_spin_lock_irqsave(&s->lock, flags);
 	woken = s->w.count.woken;
 	sound = s->w.count.woken_by_sound;
-	vamp_wakeup_loaded(&s->w, vcpu->vcpu_id, task, cpu, now);
+	if (switched)
+		vamp_wakeup_loaded(&s->w, vcpu->vcpu_id, task, cpu, now);
+	else
+		vamp_wakeup_stayed(&s->w, vcpu->vcpu_id, task, now);
 	woken = s->w.count.woken - woken;
 	sound = s->w.count.woken_by_sound - sound;
 	changed = look(s, now);

@@ -416,6 +416,8 @@ void kvm_vamp_track_halt(struct kvm_vcpu *vcpu, struct kvm_vamp_vcpu *v)
 	v->halt_task = task;
 	raw_spin_unlock_irqrestore(&v->lock, flags);
 	v->halts++;
+	if (kvm_vamp_has_sound(v))
+		kvm_vamp_sound_halted(vcpu, v, now);
 	boost(v);
 }
 

@@ -42,6 +42,19 @@ def mixed_phase(vm, hogs):
     return vm.qmp.cmd('vamp-query')
 
 
+def busy_task(vm):
+    """The one task in the background of a phase, by key presses."""
+    found = []
+
+    def wrong():
+        vm.qmp.cmd('send-key', keys=[{'type': 'qcode', 'data': 'ret'}])
+        found[:] = [t['task'] for t in
+                    vm.qmp.cmd('vamp-query').get('background-tasks', [])]
+        return None if len(found) == 1 else f'not one task is busy: {found}'
+    eventually(wrong, PHASE_S, 1)
+    return found[0]
+
+
 def hog_task(vm):
     """
     The task of the one hog, when vCPUs that run it, and only they, are in the

@@ -22,7 +22,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 sys.path[1:1] = [TESTS, os.path.join(TESTS, 'functional')]
 # pylint: disable=wrong-import-position
-from background import follows_hog, hog_task, mixed_phase, vcpu_weights
+from background import busy_task, follows_hog, hog_task, mixed_phase, \
+    vcpu_weights
 from nested import Guest, Host, boot, missing, missing_kmod
 from tap import Fail, check, diagnose, eventually, main
 from vamp_guest import GuestError
@@ -44,6 +45,7 @@ class Suite:
         self.stack = stack
         self.host = None
         self.vm = None
+        self.player = None
 
     def on(self):
         """The host, if it came up."""
@@ -69,7 +71,7 @@ class Suite:
         check('\nkvm_amd' in host.sh('lsmod'), host.last_words())
         host.sh(f'echo +cpu > {CGROUPS}/cgroup.subtree_control; mkdir {GROUP}')
         # A vCPU in here is a hundred times slower than a real one.
-        host.sh('echo 100000 > /sys/module/kvm/parameters/vamp_wakeup_us')
+        host.sh('echo 10000 > /sys/module/kvm/parameters/vamp_wakeup_us')
         self.host = host
         self.vm = boot(self.stack, lambda: Guest(
             host, 'guest', smp=SMP,
@@ -191,20 +193,29 @@ class Suite:
     def plays(self):
         """who wakes the task that touches the sound card is found"""
         vm = self.need()
+        vm.control('hogs 0')
         vm.control(f'sound {self.card()}')
+        # Which task it is: the one that is busy.
+        vm.qmp.cmd('qom-set', path='/objects/vamp0', property='wakeup-track',
+                   value=0)
+        self.player = busy_task(vm)
+        vm.qmp.cmd('qom-set', path='/objects/vamp0', property='wakeup-track',
+                   value=15)
 
         def wrong():
             found = self.tracking()
-            task = found.get('task')
-            return None if task and found.get('driver') not in (None, task) \
-                and found.get('playing-vcpu') == 1 else found
+            return None if found.get('task') == self.player and \
+                found.get('driver') not in (None, self.player) and \
+                found.get('playing-vcpu') == 1 else \
+                f'{self.player} plays, found is {found}'
         eventually(wrong, 120, 1)
         diagnose(str(self.tracking()))
 
     def exempt(self):
         """it is not in the background, however busy; with wakeup-track=0 it is"""
         vm = self.need()
-        task = self.tracking()['task']
+        task = self.player
+        check(task, 'nobody plays: see above')
         # The player is above the threshold as well.
         found = mixed_phase(vm, 1)['background-tasks']
         check(task not in [t['task'] for t in found], found)

@@ -65,6 +65,11 @@ static void load(Guest *g, unsigned v, uint64_t task)
     vamp_wakeup_loaded(g->w, v, task, g->cpu[v], g->now);
 }
 
+static void halt(Guest *g, unsigned v)
+{
+    vamp_wakeup_halted(g->w, v, g->task[v], g->cpu[v]);
+}
+
 static void touch(Guest *g, unsigned v)
 {
     vamp_wakeup_access(g->w, v, g->task[v], g->cpu[v], g->now);
@@ -380,6 +385,146 @@ static void test_reset(void)
     }
 }
 
+/*
+ * The device interrupts vCPU 1, which is idle in the tables of a task that has
+ * nothing to do with it, and plays on vCPU 0. Whatever wakes vCPU 1 later, its
+ * time has stood still.
+ */
+static void test_halted(void)
+{
+    Guest g;
+
+    guest_init(&g, VAMP_WAKEUP_ALL);
+    g.task[0] = PLAYER;
+    g.task[1] = HOG;
+    for (int i = 0; i < 10; i++) {
+        irq(&g, 1);
+        ran(&g, 1, 10);
+        ipi(&g, 1, 0);
+        ran(&g, 1, 10);
+        halt(&g, 1);
+        ran(&g, 0, 20);
+        touch(&g, 0);
+        ran(&g, 0, 10000);
+        halt(&g, 0);
+        vamp_wakeup_other(g.w, 1, g.cpu[1]);
+        ran(&g, 1, 10);
+        load(&g, 1, MIXER);
+        ran(&g, 1, 10);
+        load(&g, 1, HOG);
+        halt(&g, 1);
+    }
+    g_assert_cmpuint(feeds(&g, MIXER), ==, 0);
+    g_assert_cmpuint(feeds(&g, HOG), ==, 0);
+    g_assert_cmpuint(feeds(&g, PLAYER), ==, 10);
+    g_assert_cmphex(audio(&g), ==, PLAYER);
+    guest_fini(&g);
+}
+
+/*
+ * A tick of vCPU 0, which is idle, wakes the server on vCPU 1: the task whose
+ * tables vCPU 0 has does not run. If an IPI was what woke it, it does.
+ */
+static void test_idle(void)
+{
+    Guest g;
+
+    for (int by_ipi = 0; by_ipi < 2; by_ipi++) {
+        guest_init(&g, VAMP_WAKEUP_BASE);
+        g.task[0] = PLAYER;
+        g.task[2] = HOG;
+        for (int i = 0; i < 10; i++) {
+            ran(&g, 0, 500);
+            halt(&g, 0);
+            if (by_ipi) {
+                ran(&g, 2, 1000);
+                ipi(&g, 2, 0);
+            } else {
+                vamp_wakeup_other(g.w, 0, g.cpu[0]);
+            }
+            ran(&g, 0, 20);
+            ipi(&g, 0, 1);
+            load(&g, 1, SERVER);
+            ran(&g, 1, 200);
+            touch(&g, 1);
+            ran(&g, 1, 2000);
+        }
+        g_assert_cmpuint(feeds(&g, PLAYER), ==, by_ipi ? 10 : 0);
+        /* A tick that does not find it idle, or long ago, hides nothing. */
+        ran(&g, 0, WINDOW_US + 1);
+        ipi(&g, 0, 1);
+        load(&g, 1, SERVER);
+        ran(&g, 1, 200);
+        touch(&g, 1);
+        g_assert_cmpuint(feeds(&g, PLAYER), ==, by_ipi ? 11 : 1);
+        guest_fini(&g);
+    }
+}
+
+/*
+ * A player that has its vCPU to itself is woken for sound, and neither loads
+ * its page tables, which are there, nor touches the device: HDA tells in memory
+ * where it is.
+ */
+static void test_stayed(void)
+{
+    Guest g;
+
+    guest_init(&g, VAMP_WAKEUP_ALL);
+    g.task[0] = PLAYER;
+    g.task[1] = HOG;
+    for (int i = 0; i < 10; i++) {
+        halt(&g, 0);
+        ran(&g, 1, 10000);
+        irq(&g, 1);
+        ran(&g, 1, 10);
+        touch(&g, 1);
+        ipi(&g, 1, 0);
+        /* HDA's handler wakes twice; and time has its ticks. */
+        ipi(&g, 1, 0);
+        ran(&g, 0, 50);
+        vamp_wakeup_other(g.w, 0, g.cpu[0]);
+        ran(&g, 0, WINDOW_US);
+        vamp_wakeup_stayed(g.w, 0, PLAYER, g.now);
+        /* Once a wake-up */
+        vamp_wakeup_stayed(g.w, 0, PLAYER, g.now);
+        ran(&g, 0, 5000);
+        /* It was not idle: the hog is none. */
+        ran(&g, 1, 2000);
+        vamp_wakeup_stayed(g.w, 1, HOG, g.now);
+    }
+    g_assert_cmpuint(g.w->count.woken_by_sound, ==, 10);
+    g_assert_cmpuint(g.w->count.accesses, ==, 0);
+    g_assert_cmpuint(feeds(&g, PLAYER), ==, 10);
+    g_assert_cmpuint(feeds(&g, HOG), ==, 0);
+    g_assert_cmphex(audio(&g), ==, PLAYER);
+
+    /* The device interrupts the vCPU where it sleeps. */
+    for (int i = 0; i < 10; i++) {
+        halt(&g, 0);
+        irq(&g, 0);
+        ran(&g, 0, 2 * WINDOW_US + 1);
+        vamp_wakeup_stayed(g.w, 0, PLAYER, g.now);
+        ran(&g, 0, 5000);
+    }
+    g_assert_cmpuint(g.w->count.woken_by_sound, ==, 20);
+    /* Somebody else's tables, or a tick has woken it. */
+    halt(&g, 0);
+    irq(&g, 0);
+    vamp_wakeup_stayed(g.w, 0, MIXER, g.now);
+    halt(&g, 0);
+    vamp_wakeup_other(g.w, 0, g.cpu[0]);
+    irq(&g, 0);
+    vamp_wakeup_stayed(g.w, 0, PLAYER, g.now);
+    halt(&g, 0);
+    vamp_wakeup_other(g.w, 0, g.cpu[0]);
+    irq(&g, 1);
+    ipi(&g, 1, 0);
+    vamp_wakeup_stayed(g.w, 0, PLAYER, g.now);
+    g_assert_cmpuint(g.w->count.woken_by_sound, ==, 20);
+    guest_fini(&g);
+}
+
 /* A hog that wakes the server more often than the player does. */
 static void test_confidence(void)
 {
@@ -494,7 +639,7 @@ static void test_anything(void)
 
         /* Clocks that run backwards as well */
         g.now += g_rand_int_range(r, -100000, 1000000);
-        switch (g_rand_int_range(r, 0, 6)) {
+        switch (g_rand_int_range(r, 0, 8)) {
         case 0:
             vamp_wakeup_irq(g.w, v, cpu, g.now);
             break;
@@ -510,6 +655,12 @@ static void test_anything(void)
             break;
         case 4:
             vamp_wakeup_access(g.w, v, task, cpu, g.now);
+            break;
+        case 5:
+            vamp_wakeup_halted(g.w, v, task, cpu);
+            break;
+        case 6:
+            vamp_wakeup_stayed(g.w, v, task, g.now);
             break;
         default:
             vamp_wakeup_planned(g.w, &task, 1);
@@ -543,6 +694,9 @@ int main(int argc, char **argv)
     g_test_add_func("/wakeup/transitive", test_transitive);
     g_test_add_func("/wakeup/circle", test_circle);
     g_test_add_func("/wakeup/reset", test_reset);
+    g_test_add_func("/wakeup/halted", test_halted);
+    g_test_add_func("/wakeup/idle", test_idle);
+    g_test_add_func("/wakeup/stayed", test_stayed);
     g_test_add_func("/wakeup/confidence", test_confidence);
     g_test_add_func("/wakeup/steady", test_steady);
     g_test_add_func("/wakeup/age", test_age);

@@ -28,8 +28,9 @@
 
 #include "guest.h"
 
-#define PERIOD_NS   10000000ull
-#define BUSY_NS     8000000ull
+/* Busy for longer than test_kvm.py lets a woken vCPU take to load its task. */
+#define PERIOD_NS   40000000ull
+#define BUSY_NS     32000000ull
 
 static pid_t player, server;
 
