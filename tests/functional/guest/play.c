@@ -28,7 +28,7 @@
 
 #define RATE            48000
 #define CHANNELS        2
-/* The buffer is 160 ms, the most that virtio_snd takes: such guests are slow. */
+/* A buffer of 160 ms, the most that virtio_snd takes: such guests are slow. */
 #define PERIOD_FRAMES   1920
 #define PERIODS         4
 #define PERIOD_NS       40000000ull
