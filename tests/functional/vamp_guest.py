@@ -152,7 +152,10 @@ class Qmp:
         if arguments:
             msg['arguments'] = {k.replace('_', '-'): v
                                 for k, v in arguments.items()}
-        self._lines.send(json.dumps(msg) + '\n')
+        try:
+            self._lines.send(json.dumps(msg) + '\n')
+        except ConnectionError:
+            raise GuestError('QEMU closed its QMP socket') from None
         deadline = time.monotonic() + _timeout
         while True:
             reply = self._receive(deadline - time.monotonic())
@@ -164,6 +167,19 @@ class Qmp:
                 raise QmpError(command, reply['error'])
             else:
                 return reply['return']
+
+    def event(self, name):
+        """The first event @name that has come so far, or None; it stays."""
+        while True:
+            for event in self.events:
+                if event['event'] == name:
+                    return event
+            # Not 0: the deadline has passed when it is looked at.
+            reply = self._receive(0.01)
+            if reply is None:
+                return None
+            if 'event' in reply:
+                self.events.append(reply)
 
     def wait_event(self, name, timeout=10):
         """Takes the first event @name out of .events, waits for it if need be."""
@@ -192,6 +208,9 @@ class Vm:
     @extra    more arguments of QEMU
     @append   more words of the guest kernel's command line
     """
+
+    # What QEMU does when the guest resets itself or powers off
+    END = ['-no-reboot']
 
     def __init__(self, name, rundir, qemu=None, kernel=None, initrd=None,
                  accel='tcg', smp=2, memory=256, machine='q35', display=False,
@@ -236,7 +255,7 @@ class Vm:
         append = f'{append} {self.append}'.strip()
         args = [
             self.qemu, '-name', self.name + ',debug-threads=on',
-            '-nodefaults', '-no-user-config', '-no-reboot',
+            '-nodefaults', '-no-user-config', *self.END,
             '-machine', self.machine, '-accel', self.accel,
             '-smp', str(self.smp), '-m', str(self.memory),
             '-kernel', self.kernel, '-initrd', self.initrd, '-append', append,
@@ -301,7 +320,7 @@ class Vm:
         return '\n'.join(kept[-lines:])
 
     def cpus_say(self):
-        """Where each vCPU is, and its timer: of a guest that seems to hang."""
+        """Where each vCPU is, and its timer: of a guest that hangs or died."""
         said = ''
         with contextlib.suppress(GuestError, AttributeError):
             for cpu in self.qmp.cmd('query-cpus-fast'):
@@ -310,7 +329,8 @@ class Vm:
                                             cpu_index=n, command_line=line)
                                for line in ('info registers', 'info lapic'))
                 said += f'vCPU {n}: ' + ' '.join(re.findall(
-                    r'RIP=\w+|RFL=\w+|HLT=\d|LVTT.*|Timer.*|IRR.*|ISR.*',
+                    r'R[IS]P=\w+|RFL=\w+|CR[23]=\w+|HLT=\d|'
+                    r'LVTT.*|Timer.*|IRR.*|ISR.*',
                     text.replace('\r', ''))) + '\n'
         return said
 
@@ -431,7 +451,7 @@ class Vm:
                 closing.close()
         self.qmp = self._control = None
         if self._proc:
-            if self.alive():
+            if self._proc.poll() is None:
                 self._proc.kill()
             self._proc.wait()
 

@@ -26,6 +26,7 @@ Copyright (c) 2026 The VAMP authors
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -60,6 +61,8 @@ GUEST_BOOT_S = 600
 STUCK_S = 200
 BOOT_TRIES = 3
 LOOK_S = 5
+# A panic in an interrupt's handler takes so many with its two traces.
+PANIC_LINES = 80
 # A command of QMP or of a port in it.
 COMMAND_S = 120
 
@@ -142,6 +145,19 @@ def qemu_files(tmp):
     return found
 
 
+def in_steps(wait, timeout, alive):
+    """wait(seconds) until it does not fail; no longer than @timeout in all, and
+    not for what is not alive()."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            wait(min(timeout, LOOK_S))
+            return
+        except GuestError:
+            if time.monotonic() > deadline or not alive():
+                raise
+
+
 class Host(Vm):
     """
     The host in a box.
@@ -157,6 +173,9 @@ class Host(Vm):
     """
 
     PORTS = ('qmp', 'control', 'answer')
+    # Its processors can be asked where they were when it died: of a kernel's
+    # panic the console tells, of a triple fault nothing does.
+    END = ['-action', 'reboot=shutdown,shutdown=pause']
     ICOUNT = ['-icount', 'shift=1,sleep=off', '-seed', '1',
               '-rtc', 'base=2026-01-01,clock=vm']
     # Reads of an x2APIC's timer are not where a clock that counts may be read:
@@ -181,6 +200,7 @@ class Host(Vm):
         if icount:
             self.accel = 'tcg,thread=single'
         self._serial = 0
+        self._died = None
 
     @staticmethod
     def _machine(rundir, name, guests):
@@ -230,7 +250,33 @@ class Host(Vm):
         super().start(cpus, group, user)
 
     def wait_ready(self, timeout=HOST_BOOT_S):
-        super().wait_ready(timeout)
+        in_steps(super().wait_ready, timeout, self.alive)
+
+    def alive(self):
+        return super().alive() and not self.died()
+
+    def died(self):
+        """Of what, and where its processors were; or None."""
+        if self.qmp and not self._died:
+            try:
+                event = self.qmp.event('SHUTDOWN')
+                if event:
+                    self._died = f'{event["data"]["reason"]}: ' + \
+                        self.cpus_say()
+            except GuestError as e:
+                self._died = str(e)
+        return self._died
+
+    def exit_status(self):
+        # A QEMU that was killed has closed its socket, too.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._proc.wait(2)
+        status = super().exit_status()
+        return self.died() if status is None else status
+
+    def _has_ended(self):
+        return GuestError(f'{self.name} has ended: {self.exit_status()}. '
+                          f'It said:\n{self.last_words(PANIC_LINES)}')
 
     def run(self, command, timeout=60):
         """Runs @command in the host's shell; returns (exit status, output)."""
@@ -239,16 +285,20 @@ class Host(Vm):
         try:
             self._control.send(f'( {command}\n) < /dev/null 2>&1; '
                                f"printf '\\n{mark} %d\\n' $?\n")
-        except ConnectionError as e:
-            raise GuestError(f'{self.name} has ended ({e}). It said:\n' +
-                             self.last_words()) from None
+        except ConnectionError:
+            raise self._has_ended() from None
         lines = []
         deadline = time.monotonic() + timeout
         while True:
+            left = max(deadline - time.monotonic(), 0)
             try:
-                line = self._control.line(max(deadline - time.monotonic(), 0))
+                line = self._control.line(min(left, LOOK_S))
             except (EOFError, ConnectionError):
-                line = None
+                raise self._has_ended() from None
+            if line is None and not self.alive():
+                raise self._has_ended()
+            if line is None and left > LOOK_S:
+                continue
             if line is None:
                 raise GuestError(f'{self.name} did not end "{command}" within '
                                  f'{timeout} s. It said:\n' +
@@ -363,14 +413,7 @@ class Guest(Vm):
 
     def wait_ready(self, timeout=GUEST_BOOT_S):
         # The port does not tell that its QEMU has ended.
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                super().wait_ready(LOOK_S)
-                return
-            except GuestError:
-                if time.monotonic() > deadline or not self.alive():
-                    raise
+        in_steps(super().wait_ready, timeout, self.alive)
 
     def threads_say(self):
         """Where in the host's kernel each thread of its QEMU is."""
