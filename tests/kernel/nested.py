@@ -56,7 +56,7 @@ FIRMWARE_DIRS = ['/usr/share/seabios', '/usr/share/qemu', '/usr/lib/ipxe/qemu']
 HOST_BOOT_S = 300
 GUEST_BOOT_S = 600
 # One boot in fifteen got stuck while QEMU's VMRUN injected interrupts twice (see
-# upstream/patches/qemu/0011-svm-inject-once.patch), none since. What a
+# upstream/patches/qemu/0011-fix-svm-inject-once.patch), none since. What a
 # guest that is started again said last is told. A quiet machine needs 15 s.
 STUCK_S = 200
 BOOT_TRIES = 3

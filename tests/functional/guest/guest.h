@@ -67,6 +67,9 @@ int kexec_command(const char *line, char reply[LINE_LEN]);
 /* Obeys "sound ..."; false: @line is something else. See sound.c. */
 int sound_command(const char *line, char reply[LINE_LEN]);
 
+/* Obeys "code ..."; false: @line is something else. See code.c. */
+int code_command(const char *line, char reply[LINE_LEN]);
+
 /* Obeys "play ..."; false: @line is something else. See play.c. */
 int play_command(const char *line, char reply[LINE_LEN]);
 

@@ -223,7 +223,8 @@ static void command(const char *line, char reply[LINE_LEN])
         }
     } else if (!files_command(line, reply) && !hints_command(line, reply) &&
                !sound_command(line, reply) && !play_command(line, reply) &&
-               !program_command(line, reply) && !kexec_command(line, reply)) {
+               !program_command(line, reply) && !kexec_command(line, reply) &&
+               !code_command(line, reply)) {
         strcpy(reply, "error: unknown command");
     }
 }
