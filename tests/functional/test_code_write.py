@@ -24,8 +24,9 @@ from vamp_guest import GuestError, Vm, find_qemu, qemu_missing
 
 CHANGES = 100000
 BOOT_S = 240
-# The guest itself gives up after 300 s.
-ANSWER_S = 400
+# What a busy machine does in the 20 s, or 40, that the guest gives it.
+FEWEST = 100
+ANSWER_S = 240
 
 
 def tests(stack):
@@ -39,8 +40,11 @@ def tests(stack):
         vm.start()
         vm.wait_ready(BOOT_S)
         answer = vm.control(f'code {CHANGES}', ANSWER_S)
-        diagnose(f'stale, and until the next change, of {CHANGES}: {answer}')
-        check(answer == '0 0', f'the old instruction was executed: {answer}')
+        changes, stale, missed = map(int, answer.split())
+        text = f'{changes} changes: after {stale} of them the old instruction ' \
+               f'was executed, after {missed} until the next'
+        diagnose(text)
+        check(changes >= FEWEST and stale == 0, text)
 
     return [('who is told of new code executes it', overwritten)]
 

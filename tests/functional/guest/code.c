@@ -1,8 +1,8 @@
 /*
  * The test guest: code that one vCPU overwrites while another executes it
  *
- *   code N      N times: CPU 0 changes an instruction that CPU 1 executes
- *               without pause, and tells it so: ok STALE MISSED
+ *   code N      N times, or for 20 s: CPU 0 changes an instruction that CPU 1
+ *               executes without pause, and tells it so: ok CHANGES STALE MISSED
  *
  * As a kernel that patches its own text does it (Intel SDM volume 3, "Handling
  * Self- and Cross-Modifying Code"): who executes it goes through a serializing
@@ -29,7 +29,8 @@
 #define CALLS           1000
 /* Of burn(): up to some 100 us of an emulated CPU. */
 #define PAUSES          1000
-#define LIMIT_NS        300000000000ull
+/* A busy machine needs 2 ms a change, an idle one 50 us. */
+#define LIMIT_NS        20000000000ull
 
 /* Of both processes: the page is alone, so that no other code protects it. */
 struct shared {
@@ -83,10 +84,10 @@ static void execute(struct shared *s)
 }
 
 /*
- * Returns how often it has been changed. Every other time, the next change comes
- * at an arbitrary time, as likely as not while CPU 1 fetches the last one.
+ * Every other time, the next change comes at an arbitrary time, as likely as not
+ * while CPU 1 fetches the last one.
  */
-static uint32_t overwrite(struct shared *s, uint32_t times)
+static void overwrite(struct shared *s, uint32_t times)
 {
     uint64_t begin = now_ns();
     uint32_t n;
@@ -96,17 +97,16 @@ static uint32_t overwrite(struct shared *s, uint32_t times)
         __atomic_store_n((uint32_t *)(s->code + NUMBER_AT), n,
                          __ATOMIC_RELEASE);
         __atomic_store_n(&s->told, n, __ATOMIC_RELEASE);
-        if (n % 2 && n < times) {
+        if (n % 2) {
             burn(n / 2 % PAUSES);
             continue;
         }
         while (__atomic_load_n(&s->seen, __ATOMIC_ACQUIRE) != n) {
-            if (now_ns() - begin > LIMIT_NS) {
-                return n - 1;
+            if (now_ns() - begin > 2 * LIMIT_NS) {
+                return;
             }
         }
     }
-    return n - 1;
 }
 
 int code_command(const char *line, char reply[LINE_LEN])
@@ -114,7 +114,6 @@ int code_command(const char *line, char reply[LINE_LEN])
     struct shared *s;
     pid_t writer, reader;
     uint32_t times;
-    int status;
 
     if (sscanf(line, "code %u", &times) != 1) {
         return 0;
@@ -133,17 +132,13 @@ int code_command(const char *line, char reply[LINE_LEN])
     }
     writer = fork();
     if (!writer) {
-        _exit(overwrite(s, times) == times ? 0 : 1);
+        overwrite(s, times);
+        _exit(0);
     }
-    waitpid(writer, &status, 0);
+    waitpid(writer, NULL, 0);
     kill(reader, SIGKILL);
     waitpid(reader, NULL, 0);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        snprintf(reply, LINE_LEN, "ok %u %u", s->stale, s->missed);
-    } else {
-        snprintf(reply, LINE_LEN, "error: %u of %u changes were made",
-                 s->told, times);
-    }
+    snprintf(reply, LINE_LEN, "ok %u %u %u", s->told, s->stale, s->missed);
     munmap(s, sizeof(*s));
     return 1;
 }
