@@ -178,6 +178,12 @@ static void survey_thread(Place *p, pid_t pid, pid_t tid)
     }
 }
 
+/* What nobody bound: also the vCPUs that are still to come. NULL: all. */
+static const CpuSet *unbound(const Place *p)
+{
+    return cpus_count(&p->state->back) ? &p->state->back : NULL;
+}
+
 /* 0 or -errno. */
 static int put_thread(Place *p, pid_t tid, bool slow, const CpuSet *mask)
 {
@@ -190,12 +196,12 @@ static int put_thread(Place *p, pid_t tid, bool slow, const CpuSet *mask)
      * started it, had at first would outlive the group's CPUs.
      */
     if (contains(slow ? p->in_slow : p->in_fast, tid)) {
-        return cpus_equal(mask, &want) ? 0 : cpus_set_affinity(tid, &p->all);
+        return cpus_equal(mask, &want) ? 0 : cpus_set_affinity(tid, unbound(p));
     }
     if (contains(p->in_root, tid) || contains(p->in_fast, tid) ||
         contains(p->in_slow, tid)) {
         ret = groups_put(slow ? p->slow_fd : p->fast_fd, tid);
-        return ret < 0 ? ret : cpus_set_affinity(tid, &p->all);
+        return ret < 0 ? ret : cpus_set_affinity(tid, unbound(p));
     }
     return cpus_equal(mask, &want) ? 0 :
            cpus_set_affinity(tid, slow ? &p->slow : &p->fast);
@@ -466,7 +472,6 @@ void place_settle(Place *p, const GArray *slow_tasks)
 
 static void restore_thread(Place *p, pid_t pid, pid_t tid)
 {
-    const CpuSet *back = cpus_count(&p->state->back) ? &p->state->back : NULL;
     CpuSet mask;
     int ret;
 
@@ -480,7 +485,7 @@ static void restore_thread(Place *p, pid_t pid, pid_t tid)
         p->nr_doubtful++;
         return;
     }
-    ret = cpus_set_affinity(tid, back);
+    ret = cpus_set_affinity(tid, unbound(p));
     if (ret == 0) {
         p->nr_back++;
     } else if (ret != -ESRCH) {

@@ -265,6 +265,23 @@ class Tests:
         tap.check(g.end() == 0, 'vdiguest failed')
         self.clean(hog)
 
+    def cpus_come_late(self):
+        """vCPUs that come while a task is in a group are open to it, too."""
+        g, hog = self.guest, self.hogs()
+        for cpu in (2, 3):
+            g.write(f'{CPUS}/cpu{cpu}/online', 0)
+        try:
+            g.start('--phase=0')
+            g.isolate(hog, '1')
+            self.wait_groups(hog)
+        finally:
+            for cpu in (2, 3):
+                g.write(f'{CPUS}/cpu{cpu}/online', 1)
+        g.wait_status(vcpus='0-3')
+        g.isolate(hog)
+        tap.check(g.end() == 0, 'vdiguest failed')
+        self.clean(hog)
+
     def cpu_plug(self):
         """A vCPU is unplugged in mid-isolation, and plugged again."""
         # One that comes first when the guest runs is taken by its kernel only
@@ -460,6 +477,7 @@ class Tests:
                 ('mode 3: slow vCPUs by load', self.load_mode),
                 ('mode 0: static', self.static_mode),
                 ('CPUs go offline and come', self.cpu_offline),
+                ('CPUs come in mid-isolation', self.cpus_come_late),
                 ('a keyboard comes and goes', self.hotplug),
                 ('no event device', self.no_input),
                 ('bad words', self.bad_words),
