@@ -327,7 +327,7 @@ void daemon_phase_begin(Daemon *d, uint64_t now, unsigned length_ms, bool soon)
     } else {
         if (!d->calm) {
             review_slow(d, now, false);
-        } else if (!d->evict_source) {
+        } else if (!d->place.split && !d->evict_source) {
             d->evict_source = g_timeout_add(EVICT_MS, evict_timer, d);
         }
         if (!d->review_source) {

@@ -11,10 +11,14 @@
 #include <glib-unix.h>
 #include <libevdev/libevdev.h>
 #include <libudev.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include "guest/input.h"
 #include "guest/log.h"
+
+#define BITS_PER_LONG   (8 * sizeof(unsigned long))
 
 typedef struct Device {
     Input *in;
@@ -98,6 +102,43 @@ static bool can_trigger(const struct libevdev *dev)
            libevdev_has_event_code(dev, EV_REL, REL_WHEEL);
 }
 
+static void mask_type(int fd, unsigned type, unsigned codes,
+                      bool (*wanted)(unsigned type, unsigned code))
+{
+    unsigned long bits[KEY_CNT / BITS_PER_LONG + 1] = { 0 };
+    struct input_mask mask = {
+        .type = type,
+        .codes_size = sizeof(bits),
+        .codes_ptr = (uintptr_t)bits,
+    };
+    unsigned code;
+
+    for (code = 0; code < codes; code++) {
+        if (wanted(type, code)) {
+            bits[code / BITS_PER_LONG] |= 1ul << code % BITS_PER_LONG;
+        }
+    }
+    ioctl(fd, EVIOCSMASK, &mask);
+}
+
+static bool type_can_trigger(unsigned type, unsigned code)
+{
+    return code == EV_KEY || code == EV_REL;
+}
+
+/*
+ * A mouse moves a thousand times a second, and each time a process is woken for
+ * nothing on the vCPU where the user's program runs. A kernel that cannot be
+ * asked not to (Linux before 4.4) wakes us as before.
+ */
+static void ask_for_triggers(int fd)
+{
+    mask_type(fd, EV_KEY, KEY_CNT, input_can_trigger);
+    mask_type(fd, EV_REL, REL_CNT, input_can_trigger);
+    /* As EV_SYN, the mask is of types. */
+    mask_type(fd, EV_SYN, EV_CNT, type_can_trigger);
+}
+
 /* 0: in use, or of no use and not @named; else -errno. */
 static int device_add(Input *in, const char *path, bool named)
 {
@@ -122,6 +163,7 @@ static int device_add(Input *in, const char *path, bool named)
         close(fd);
         return ret;
     }
+    ask_for_triggers(fd);
     d = g_new0(Device, 1);
     d->in = in;
     d->path = g_strdup(path);

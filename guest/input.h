@@ -25,6 +25,9 @@ typedef void (*InputCpus)(void *opaque);
 /* Is this evdev event a trigger? Pure. */
 bool input_is_trigger(unsigned type, unsigned code, int value);
 
+/* Is it one with some value? Pure. */
+bool input_can_trigger(unsigned type, unsigned code);
+
 /*
  * Listens to @devices, or, if there are none, to all keyboards, mice and touch
  * screens, whenever they come. NULL with a sentence if one of @devices cannot

@@ -31,6 +31,7 @@ SCOPE = CGROUP + '/user.slice/app.scope'
 FAST = CGROUP + '/vdiguest.fast'
 CPUS = '/sys/devices/system/cpu'
 STATE = '/run/vamp/vdiguest.state'
+KEYS = 40
 
 
 class Tests:
@@ -98,6 +99,30 @@ class Tests:
         g.wait_status(isolated=False, reason='no slow task is left')
         tap.check(g.end() == 0, 'vdiguest failed')
         self.clean()
+
+    def sleeps_on(self):
+        """Keys that begin nothing do not even wake it."""
+        g = self.guest
+        g.start('-p', '60000')
+
+        def press(key):
+            g.vm.qmp.cmd('send-key', keys=[{'type': 'qcode', 'data': key}],
+                         hold_time=20)
+
+        def switches():
+            return int(re.search(r'\bvoluntary_ctxt_switches:\W*(\d+)',
+                                 g.read(f'/proc/{g.pid}/status'))[1])
+
+        before = switches()
+        for _ in range(KEYS):
+            press('a')
+        # One after the other: when this has come, all have.
+        press('ret')
+        g.wait_status(triggers=1)
+        woken = switches() - before
+        # A key would do so twice, and Enter and each question do it, too.
+        tap.check(woken < KEYS, f'woken {woken} times by {KEYS} letters')
+        g.end()
 
     def phase_ends(self):
         """A hog that goes on is free again when the phase is over."""
@@ -465,6 +490,7 @@ class Tests:
             (name, tidied(function)) for name, function in (
                 ('a hog leaves the fast vCPUs at a key, and is free later',
                  self.isolates),
+                ('what begins nothing does not wake it', self.sleeps_on),
                 ('the phase ends by itself', self.phase_ends),
                 ('a task of a systemd scope keeps it', self.in_scope),
                 ('affinities only', self.affinity_only),

@@ -116,6 +116,10 @@ static void test_triggers(void)
     g_assert_false(input_is_trigger(EV_KEY, KEY_ENTER, 0));
     g_assert_false(input_is_trigger(EV_KEY, KEY_ENTER, 2));
     g_assert_false(input_is_trigger(EV_KEY, KEY_A, 1));
+    g_assert_true(input_can_trigger(EV_KEY, KEY_ENTER));
+    g_assert_false(input_can_trigger(EV_KEY, KEY_A));
+    g_assert_false(input_can_trigger(EV_REL, REL_X));
+    g_assert_false(input_can_trigger(EV_ABS, REL_WHEEL));
     g_assert_true(input_is_trigger(EV_KEY, BTN_LEFT, 0));
     g_assert_true(input_is_trigger(EV_KEY, BTN_TASK, 0));
     g_assert_false(input_is_trigger(EV_KEY, BTN_LEFT, 1));
