@@ -33,7 +33,7 @@ from vamp_guest import GuestError, child_setup
 PROGRAMS = {'bochs': 'bochs', 'grub-mkrescue': 'grub-common',
             'xorriso': 'xorriso', 'mformat': 'mtools'}
 FILES = {'/usr/share/bochs/BIOS-bochs-latest': 'bochsbios',
-         '/usr/share/bochs/VGABIOS-lgpl-latest': 'bochsbios',
+         '/usr/share/seabios/vgabios-stdvga.bin': 'seabios',
          '/usr/lib/grub/i386-pc/boot.img': 'grub-pc-bin'}
 # Its only display without a window is a terminal.
 DISPLAY = '/usr/lib/x86_64-linux-gnu/bochs/plugins/libbx_term_gui.so'
@@ -46,7 +46,7 @@ display_library: term
 cpu: model=corei7_haswell_4770, count=1, ips=50000000, reset_on_triple_fault=0
 memory: guest=512, host=512
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
-vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+vgaromimage: file=/usr/share/seabios/vgabios-stdvga.bin
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 ata0-master: type=cdrom, path={image}, status=inserted
 boot: cdrom
