@@ -34,13 +34,6 @@
  */
 #define VAMP_APPLY_TRIES 8
 
-/*
- * Below 5 % of a CPU a vCPU does no background work to speak of. 50 ms is
- * about one answer to a key press, and two reads a vCPU cost microseconds.
- */
-#define VAMP_IDLE_PERMILLE  50
-#define VAMP_IDLE_CHECK_NS  (50 * (uint64_t)SCALE_MS)
-
 /* --- plan ---------------------------------------------------------------- */
 
 /* A user is served, nothing is in the background, and that matters. */
@@ -178,7 +171,7 @@ enum vamp_class vamp_phase_class(VampPolicy *p, unsigned vcpu, uint64_t task)
 {
     enum vamp_class vclass = vamp_policy_class(p->core, vcpu, task);
 
-    if (boosts_all(p)) {
+    if (boosts_all(p) || vamp_serve_all(p)) {
         return VAMP_CLASS_INTERACTIVE;
     }
     /* A vCPU that the guest keeps for its background serves nobody. */
@@ -260,19 +253,35 @@ void vamp_phase_reapply(VampPolicy *p)
     }
 }
 
+/* False: a fault has ended the phase. */
+static bool correct_vcpu(VampPolicy *p, unsigned vcpu)
+{
+    VampVcpu *v = &p->vcpu[vcpu];
+
+    return !v->attached ||
+           qatomic_read(&v->applied) ==
+           vamp_phase_class(p, vcpu, qatomic_read(&v->rec.task)) ||
+           apply_vcpu(p, vcpu);
+}
+
+bool vamp_phase_correct(VampPolicy *p)
+{
+    for (unsigned i = 0; i < p->max_vcpus; i++) {
+        if (!correct_vcpu(p, i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void vamp_phase_look(VampPolicy *p)
 {
     for (unsigned i = 0; i < p->max_vcpus; i++) {
-        VampVcpu *v = &p->vcpu[i];
-
-        if (!vamp_tracker_look(p, i, NULL)) {
-            continue;
-        }
-        qatomic_set(&v->idle, false);
-        if (v->attached && qatomic_read(&v->applied) !=
-                           vamp_phase_class(p, i, qatomic_read(&v->rec.task)) &&
-            !apply_vcpu(p, i)) {
-            return;
+        if (vamp_tracker_look(p, i, NULL)) {
+            qatomic_set(&p->vcpu[i].idle, false);
+            if (!correct_vcpu(p, i)) {
+                return;
+            }
         }
     }
 }
@@ -320,11 +329,7 @@ static void plan_changed(VampPolicy *p, enum vamp_phase before)
             return;
         }
     }
-    if (by_task(p) && !vamp_actuator_by_plan(p)) {
-        timer_mod_ns(p->idle_timer, vamp_now(p) + VAMP_IDLE_CHECK_NS);
-    } else {
-        timer_del(p->idle_timer);
-    }
+    vamp_idle_watch(p, by_task(p) && !vamp_actuator_by_plan(p));
     if (core->phase == VAMP_PHASE_NORMAL) {
         timer_del(p->phase_timer);
     } else {
@@ -353,51 +358,6 @@ void vamp_phase_recheck(VampPolicy *p, void (*change)(VampPolicy *, unsigned),
     if (before != p->core->phase || nr_background != p->core->nr_background) {
         phase_changed(p, before);
     }
-}
-
-static void idle_check_start(VampPolicy *p, uint64_t now)
-{
-    for (unsigned i = 0; i < p->max_vcpus; i++) {
-        VampVcpu *v = &p->vcpu[i];
-
-        if (v->cpu) {
-            v->idle_check_ns = v->run_ns + v->wait_ns;
-            /* The companion modules see a vCPU halt, and act on that. */
-            qatomic_set(&v->idle, !vamp_actuator_by_plan(p) &&
-                        vamp_policy_vcpu_run(p->core, i, now) +
-                        vamp_policy_vcpu_wait(p->core, i, now) <
-                        VAMP_IDLE_PERMILLE);
-        }
-    }
-}
-
-static void idle_timer_cb(void *opaque)
-{
-    VampPolicy *p = opaque;
-    uint64_t now = vamp_now(p);
-
-    if (!by_task(p)) {
-        return;
-    }
-    vamp_vcpu_update_loads(p, now);
-    for (unsigned i = 0; i < p->max_vcpus; i++) {
-        VampVcpu *v = &p->vcpu[i];
-        uint64_t used = v->run_ns + v->wait_ns - v->idle_check_ns;
-
-        if (!v->cpu) {
-            continue;
-        }
-        v->idle_check_ns = v->run_ns + v->wait_ns;
-        qatomic_set(&v->idle,
-                    used < VAMP_IDLE_CHECK_NS * VAMP_IDLE_PERMILLE / 1000);
-        if (v->attached &&
-            qatomic_read(&v->applied) !=
-            vamp_phase_class(p, i, qatomic_read(&v->rec.task)) &&
-            !apply_vcpu(p, i)) {
-            return;
-        }
-    }
-    timer_mod_ns(p->idle_timer, now + VAMP_IDLE_CHECK_NS);
 }
 
 /* What ran on each vCPU, NULL if nobody has seen it. */
@@ -429,8 +389,11 @@ static void phase_begin(VampPolicy *p, uint64_t now, enum vamp_cause cause)
     } else {
         vamp_policy_begin(p->core, now, cause, host_view(p, now));
     }
-    idle_check_start(p, now);
+    vamp_idle_begin(p, now);
     vamp_actuator_recheck(p);
+    if (cause == VAMP_CAUSE_INPUT) {
+        vamp_serve_begin(p, now);
+    }
     phase_changed(p, before);
 }
 
@@ -497,6 +460,8 @@ void vamp_phase_input(VampPolicy *p)
     trace_vamp_event("input", begins);
     if (begins) {
         phase_begin(p, now, VAMP_CAUSE_INPUT);
+    } else if (vamp_serve_begin(p, now)) {
+        vamp_phase_correct(p);
     }
 }
 
@@ -580,9 +545,10 @@ void vamp_phase_init(VampPolicy *p)
     p->input_bh = qemu_bh_new(input_bh, p);
     p->fault_bh = qemu_bh_new(fault_bh, p);
     p->phase_timer = timer_new_ns(p->clock, phase_timer_cb, p);
-    p->idle_timer = timer_new_ns(p->clock, idle_timer_cb, p);
     p->load_timer = timer_new_ns(p->clock, load_timer_cb, p);
     load_timer_cb(p);
+    vamp_idle_init(p);
+    vamp_serve_init(p);
     vamp_guest_plan_init(p);
 }
 
@@ -591,7 +557,8 @@ void vamp_phase_fini(VampPolicy *p)
     g_clear_pointer(&p->input_bh, qemu_bh_delete);
     g_clear_pointer(&p->fault_bh, qemu_bh_delete);
     g_clear_pointer(&p->phase_timer, timer_free);
-    g_clear_pointer(&p->idle_timer, timer_free);
     g_clear_pointer(&p->load_timer, timer_free);
+    vamp_serve_fini(p);
+    vamp_idle_fini(p);
     vamp_guest_plan_fini(p);
 }

@@ -112,6 +112,9 @@ struct VampPolicy {
     bool names_offered;         /* the guest may name its tasks */
     char *names_reason;         /* why not; NULL: it may */
 
+    bool serving;               /* see serve.c */
+    uint64_t served_ns;         /* when that began last; 0: never */
+
     bool plan_hinted;           /* the phase's plan is the guest's view */
     bool *hinted_vcpu;          /* [max_vcpus] */
     struct vamp_task_load hinted_task[VAMP_HINTS_TASKS_MAX];
@@ -128,6 +131,7 @@ struct VampPolicy {
     QEMUBH *start_bh;
     QEMUTimer *phase_timer;     /* end of the phase */
     QEMUTimer *idle_timer;      /* idle vCPUs, in a mixed phase */
+    QEMUTimer *serve_timer;     /* end of .serving */
     QEMUTimer *load_timer;      /* the one slow timer of the normal phase */
     QEMUTimer *guest_timer;     /* the guest has said something new */
     DeviceListener listener;
@@ -281,6 +285,33 @@ void vamp_phase_reapply(VampPolicy *p);
  * sets the weights.
  */
 void vamp_phase_look(VampPolicy *p);
+
+/*
+ * Sets the weights that are others than they should be. False: that has failed,
+ * and a fault has ended the phase.
+ */
+bool vamp_phase_correct(VampPolicy *p);
+
+/*
+ * idle.c, main loop: at the begin of a phase at @now, which vCPUs are idle; and
+ * whether to look again while it lasts.
+ */
+void vamp_idle_begin(VampPolicy *p, uint64_t now);
+void vamp_idle_watch(VampPolicy *p, bool on);
+void vamp_idle_init(VampPolicy *p);
+void vamp_idle_fini(VampPolicy *p);
+
+/*
+ * serve.c, main loop: a user's event has come at @now (ns of the policy's
+ * clock); before the weights are set. True: all vCPUs are interactive from now
+ * on, for some ms. False: they are not, as the phase is not mixed, the actuator
+ * has no class that is served at once, or the last time is just over.
+ */
+bool vamp_serve_begin(VampPolicy *p, uint64_t now);
+/* Are all vCPUs interactive at this moment? */
+bool vamp_serve_all(const VampPolicy *p);
+void vamp_serve_init(VampPolicy *p);
+void vamp_serve_fini(VampPolicy *p);
 
 /*
  * Calls @change(@p, @vcpu), which tells the core something that may change a

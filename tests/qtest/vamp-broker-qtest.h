@@ -261,16 +261,18 @@ static inline void heard_thread(Broker *b, uint32_t type, uint32_t role,
     g_assert_cmpint(p->thread.tid, ==, tid);
 }
 
+static inline void heard_class(Broker *b, unsigned vcpu, int vclass)
+{
+    g_autofree Packet *p = heard(b, VAMP_BMSG_CLASS);
+
+    g_assert_cmpuint(p->vclass.slot, ==, vcpu);
+    g_assert_cmpuint(p->vclass.vclass, ==, vclass);
+}
+
 static inline void heard_classes(Broker *b, int class0, int class1)
 {
-    int want[] = { class0, class1 };
-
-    for (int i = 0; i < 2; i++) {
-        g_autofree Packet *p = heard(b, VAMP_BMSG_CLASS);
-
-        g_assert_cmpuint(p->vclass.slot, ==, i);
-        g_assert_cmpuint(p->vclass.vclass, ==, want[i]);
-    }
+    heard_class(b, 0, class0);
+    heard_class(b, 1, class1);
 }
 
 static inline void forget(Broker *b)
