@@ -55,7 +55,7 @@ static GArray *found_irqs(void)
     if (procfs_read("/proc/interrupts", &text) < 0) {
         return g_array_new(false, false, sizeof(unsigned));
     }
-    return procfs_parse_virtio_irqs(text);
+    return procfs_parse_irqs(text);
 }
 
 /* What is to be moved, into the state: true if there is something new. */

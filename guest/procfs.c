@@ -162,11 +162,15 @@ pid_t procfs_parse_youngest(const char *text)
     return sscanf(text, "%*s %*s %*s %*s %d", &pid) == 1 && pid > 0 ? pid : 0;
 }
 
-/* "virtio1-req.0": the driver names its queues. */
-static bool is_disk_or_net(const char *action)
+/*
+ * "virtio1-req.0": the driver names its queues; "-virtqueues" where they share
+ * one interrupt, as those of input devices and serial ports do.
+ */
+static bool is_wanted_queue(const char *action)
 {
     static const char *const queue[] = { "-req.", "-request", "-input.",
-                                         "-output." };
+                                         "-output.", "-events",
+                                         "-virtqueues" };
     size_t n = strspn(action, "0123456789");
     unsigned i;
 
@@ -178,10 +182,33 @@ static bool is_disk_or_net(const char *action)
     return false;
 }
 
-GArray *procfs_parse_virtio_irqs(const char *text)
+/* @line: of /proc/interrupts; its actions come last. */
+static bool serves_user(const char *line)
+{
+    /* PS/2, and the controllers of all USB devices, tablets among them */
+    static const char *const name[] = { "i8042", "xhci_hcd", "ehci_hcd",
+                                        "ohci_hcd", "uhci_hcd" };
+    const char *p = line;
+    unsigned i;
+
+    for (i = 0; i < G_N_ELEMENTS(name); i++) {
+        if (strstr(line, name[i])) {
+            return true;
+        }
+    }
+    while ((p = strstr(p, "virtio"))) {
+        p += strlen("virtio");
+        if (is_wanted_queue(p)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+GArray *procfs_parse_irqs(const char *text)
 {
     GArray *irqs = g_array_new(false, false, sizeof(unsigned));
-    const char *line, *end, *p;
+    const char *line, *end;
 
     for (line = text; *line; line = *end ? end + 1 : end) {
         g_autofree char *copy = NULL;
@@ -193,12 +220,8 @@ GArray *procfs_parse_virtio_irqs(const char *text)
         if (sscanf(copy, "%u%n", &irq, &n) != 1 || copy[n] != ':') {
             continue;
         }
-        for (p = copy; (p = strstr(p, "virtio")); ) {
-            p += strlen("virtio");
-            if (is_disk_or_net(p)) {
-                g_array_append_val(irqs, irq);
-                break;
-            }
+        if (serves_user(copy)) {
+            g_array_append_val(irqs, irq);
         }
     }
     return irqs;

@@ -66,10 +66,11 @@ uint64_t procfs_parse_busy(const char *text, unsigned cpu);
 pid_t procfs_parse_youngest(const char *text);
 
 /*
- * Numbers (unsigned) of the interrupts of /proc/interrupts that belong to
- * queues of virtio disks (virtio-blk, virtio-scsi) and network devices.
+ * Numbers (unsigned) of the interrupts of /proc/interrupts for which the user
+ * waits: those of keyboards, mice and USB, of virtio disks (virtio-blk,
+ * virtio-scsi), network and input devices.
  */
-GArray *procfs_parse_virtio_irqs(const char *text);
+GArray *procfs_parse_irqs(const char *text);
 
 /*
  * What the companion module shows in /proc/kvm_slow_task: lines "ID PERCENT".
