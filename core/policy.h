@@ -38,6 +38,19 @@
 /* An event this soon is the rest of a double click: no new phase. */
 #define VAMP_DOUBLE_CLICK_MS        500
 
+/*
+ * For so long after an event all vCPUs may be interactive, as nobody knows
+ * which takes the interrupt (hw/vamp/serve.c). As long as the boost of KVM's
+ * companion modules (vamp_boost_us): an interrupt is taken in some ten
+ * microseconds, or, if its handler asks QEMU what it was, in some hundred.
+ *
+ * Who types fast types ten times a second; more, as of a key held down, or a
+ * wheel, would lend the background time that is not the user's. So it is at
+ * most 2 % of a CPU for each vCPU, which the broker books like all else.
+ */
+#define VAMP_SERVE_MS               2
+#define VAMP_SERVE_EVERY_MS         100
+
 /* Background tasks that a plan can name; more are counted, not named. */
 #define VAMP_PLAN_TASKS             64
 

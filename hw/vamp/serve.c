@@ -21,19 +21,6 @@
 #include "qemu/timer.h"
 #include "vamp-int.h"
 
-/*
- * As long as the boost of KVM's companion modules (vamp_boost_us): an interrupt
- * is taken in some ten microseconds, or, if its handler asks QEMU what it was,
- * in some hundred.
- */
-#define VAMP_SERVE_NS       (2 * (uint64_t)SCALE_MS)
-/*
- * Who types fast types ten times a second; more, as of a key held down, or a
- * wheel, would lend the background time that is not the user's. So it is 2 % of
- * a CPU for each of its vCPUs, which the broker books like all else.
- */
-#define VAMP_SERVE_EVERY_NS (100 * (uint64_t)SCALE_MS)
-
 bool vamp_serve_all(const VampPolicy *p)
 {
     return p->serving && p->core->phase == VAMP_PHASE_MIXED;
@@ -41,14 +28,18 @@ bool vamp_serve_all(const VampPolicy *p)
 
 bool vamp_serve_begin(VampPolicy *p, uint64_t now)
 {
-    if (p->core->phase != VAMP_PHASE_MIXED || !p->actuator ||
-        !p->actuator_class->boosts ||
-        (p->served_ns && now < p->served_ns + VAMP_SERVE_EVERY_NS)) {
+    const uint64_t every_ns = VAMP_SERVE_EVERY_MS * (uint64_t)SCALE_MS;
+    /* A clock that ran backwards, of a saved state, is no reason to wait. */
+    bool soon = p->served_ns && now >= p->served_ns &&
+                now - p->served_ns < every_ns;
+
+    if (soon || p->core->phase != VAMP_PHASE_MIXED || !p->actuator ||
+        !p->actuator_class->boosts) {
         return false;
     }
     p->serving = true;
     p->served_ns = now;
-    timer_mod_ns(p->serve_timer, now + VAMP_SERVE_NS);
+    timer_mod_ns(p->serve_timer, now + VAMP_SERVE_MS * (uint64_t)SCALE_MS);
     return true;
 }
 

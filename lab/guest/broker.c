@@ -118,7 +118,9 @@ static void broker_apply(unsigned vcpu, enum vamp_class vclass)
     send_message(&m.head);
 }
 
-const struct vm_actuator vm_actuator_broker = { broker_attach, broker_apply };
+const struct vm_actuator vm_actuator_broker = {
+    .attach = broker_attach, .apply = broker_apply, .boosts = true,
+};
 
 void lab_broker_report(void)
 {

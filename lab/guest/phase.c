@@ -20,6 +20,8 @@
 
 #include "vm.h"
 
+#define NS_PER_MS   1000000ull
+
 struct vcpu {
     int schedstat_fd;
     uint64_t load_at_ns, run_ns, wait_ns;
@@ -31,6 +33,7 @@ static const struct vm_actuator *actuator;
 static struct vcpu vcpu[LAB_THREADS_MAX];
 static unsigned nr_vcpus;
 static uint64_t load_timer_ns;
+static uint64_t served_ns, serve_until_ns = UINT64_MAX;
 
 static void read_schedstat(struct vcpu *v, uint64_t *run_ns, uint64_t *wait_ns)
 {
@@ -67,6 +70,9 @@ static void apply_all(void)
         enum vamp_class vclass = vamp_policy_class(policy, i,
                                                    VAMP_TASK_UNKNOWN);
 
+        if (policy->phase == VAMP_PHASE_MIXED && serve_until_ns != UINT64_MAX) {
+            vclass = VAMP_CLASS_INTERACTIVE;
+        }
         if (vclass != vcpu[i].applied) {
             vcpu[i].applied = vclass;
             actuator->apply(i, vclass);
@@ -116,22 +122,36 @@ void vm_phase_init(const struct lab_plan *plan, const struct lab_vm_plan *vm,
     load_timer_ns = now;
 }
 
+/* As hw/vamp/serve.c: what it costs; who takes an interrupt is not modelled. */
+static void serve(uint64_t now)
+{
+    if (policy->phase == VAMP_PHASE_MIXED && actuator->boosts &&
+        (!served_ns || now >= served_ns + VAMP_SERVE_EVERY_MS * NS_PER_MS)) {
+        served_ns = now;
+        serve_until_ns = now + VAMP_SERVE_MS * NS_PER_MS;
+    }
+}
+
 bool vm_phase_input(void)
 {
     uint64_t now = lab_now();
+    bool begins = vamp_policy_input(policy, now);
 
-    if (!vamp_policy_input(policy, now)) {
-        return false;
+    if (begins) {
+        update_loads(now);
+        vamp_policy_begin(policy, now, VAMP_CAUSE_INPUT, NULL);
     }
-    update_loads(now);
-    vamp_policy_begin(policy, now, VAMP_CAUSE_INPUT, NULL);
+    serve(now);
     apply_all();
-    return true;
+    return begins;
 }
 
 uint64_t vm_phase_deadline(void)
 {
-    return policy->until_ns < load_timer_ns ? policy->until_ns : load_timer_ns;
+    uint64_t first = policy->until_ns < load_timer_ns ? policy->until_ns
+                                                      : load_timer_ns;
+
+    return serve_until_ns < first ? serve_until_ns : first;
 }
 
 void vm_phase_timer(void)
@@ -141,6 +161,10 @@ void vm_phase_timer(void)
     if (now >= load_timer_ns) {
         update_loads(now);
         load_timer_ns = now + policy->period_ns * VAMP_WINDOW_EPOCHS;
+    }
+    if (now >= serve_until_ns) {
+        serve_until_ns = UINT64_MAX;
+        apply_all();
     }
     if (now >= policy->until_ns) {
         vamp_policy_expire(policy, now);

@@ -22,6 +22,8 @@ struct vm_actuator {
                    const pid_t *tid);
     /* Only on a change, as QEMU does it. */
     void (*apply)(unsigned vcpu, enum vamp_class vclass);
+    /* An interactive vCPU runs at once. */
+    bool boosts;
 };
 
 extern const struct vm_actuator vm_actuator_none;
