@@ -44,13 +44,14 @@ patch_tree() {
 link_tree() {
     local state=$1 src=$2 what=$3 dst own
     cat > "$state/links.new"
+    # A process for each link would take seconds, every time.
     if [ -f "$state/links" ]; then
-        while read -r dst own; do
-            grep -qxF "$dst $own" "$state/links.new" || rm -f "$src/$dst"
-        done < "$state/links"
+        { grep -vxF -f "$state/links.new" "$state/links" || true; } | while read -r dst own; do
+            rm -f "$src/$dst"
+        done
     fi
     while read -r dst own; do
-        if [ "$(readlink "$src/$dst" 2>/dev/null)" != "$TOP/$own" ]; then
+        if ! [ -L "$src/$dst" ] || ! [ "$src/$dst" -ef "$TOP/$own" ]; then
             [ ! -e "$src/$dst" ] || [ -L "$src/$dst" ] || die "$what already has a file $dst"
             mkdir -p "$src/$(dirname "$dst")"
             ln -sfn "$TOP/$own" "$src/$dst"
