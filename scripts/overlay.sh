@@ -2,6 +2,11 @@
 # A file of the tree is only written when its content changes, so that what is built from it is built again only if it must.
 # SPDX-License-Identifier: GPL-2.0-or-later
 
+# Without a process if the folder is there: there are hundreds of files.
+folder_of() {
+    [ -d "${1%/*}" ] || mkdir -p "${1%/*}"
+}
+
 # patch_tree STATE SRC PATCHES WHAT: brings the tree SRC to its originals plus the series of the folder PATCHES.
 # The originals of all files that any patch has touched are kept in STATE/orig; each change of the series computes
 # the patched files from them and puts only those that differ into the tree. WHAT names the source in an error.
@@ -17,10 +22,10 @@ patch_tree() {
         for f in $files; do
             if [ ! -f "$state/orig/$f" ]; then
                 [ -f "$src/$f" ] || die "a patch wants to change $f, which $what does not have"
-                mkdir -p "$state/orig/$(dirname "$f")"
+                folder_of "$state/orig/$f"
                 cp -p "$src/$f" "$state/orig/$f.new" && mv "$state/orig/$f.new" "$state/orig/$f"
             fi
-            mkdir -p "$work/$(dirname "$f")"
+            folder_of "$work/$f"
             cp "$state/orig/$f" "$work/$f"
         done
         for p in "$patches"/*.patch; do
@@ -53,7 +58,7 @@ link_tree() {
     while read -r dst own; do
         if ! [ -L "$src/$dst" ] || ! [ "$src/$dst" -ef "$TOP/$own" ]; then
             [ ! -e "$src/$dst" ] || [ -L "$src/$dst" ] || die "$what already has a file $dst"
-            mkdir -p "$src/$(dirname "$dst")"
+            folder_of "$src/$dst"
             ln -sfn "$TOP/$own" "$src/$dst"
         fi
     done < "$state/links.new"
